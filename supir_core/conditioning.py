@@ -1,0 +1,60 @@
+"""Text and size conditions of the UNet, and the paper's quality prompts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .blocks import timestep_embedding
+
+POSITIVE_PROMPT = (
+    "Cinematic, High Contrast, highly detailed, taken using a Canon EOS R camera, hyper detailed photo-realistic "
+    "maximum detail, 32k, Color Grading, ultra HD, extreme meticulous detailing, skin pore detailing, "
+    "hyper sharpness, perfect without deformations."
+)
+"""Quality words that follow the caption (Yu et al. 2024, appendix A.2)."""
+
+NEGATIVE_PROMPT = (
+    "oil painting, cartoon, blur, dirty, messy, low quality, deformation, low resolution, over-smooth"
+)
+"""What guidance leads away from (Yu et al. 2024, section 3.2)."""
+
+SIZE_CONDITION = (1024, 1024, 0, 0, 1024, 1024)
+"""SDXL's original size, crop and target size: as released always these, whatever the picture's size."""
+
+
+@dataclass(frozen=True)
+class Conditioning:
+    """What the UNet knows besides the latent.
+
+    Attributes:
+        context: text tokens, ``(B, T, context_width)``.
+        vector: pooled text, then the sizes as sinusoids, ``(B, vector_width)``.
+    """
+
+    context: Tensor
+    vector: Tensor
+
+    @classmethod
+    def from_text(cls, context: Tensor, pooled: Tensor) -> Conditioning:
+        """Add the fixed size condition to encoded text; ``pooled`` is ``(B, pooled_width)``."""
+        sizes = timestep_embedding(torch.tensor(SIZE_CONDITION, device=pooled.device), 256).flatten()
+        return cls(context, torch.cat([pooled, sizes.to(pooled).expand(len(pooled), -1)], dim=1))
+
+    @classmethod
+    def concatenate(cls, parts: Sequence[Conditioning]) -> Conditioning:
+        """Rows of all the parts, in order."""
+        return cls(torch.cat([part.context for part in parts]), torch.cat([part.vector for part in parts]))
+
+    def rows(self, count: int) -> Conditioning:
+        """The same conditions for ``count`` rows, the given ones over and over."""
+        repeats = count // len(self.context)
+        return Conditioning(self.context.repeat(repeats, 1, 1), self.vector.repeat(repeats, 1))
+
+
+def full_prompt(caption: str, quality: str) -> str:
+    """The caption, then the quality words; either may be empty."""
+    return " ".join(part.strip() for part in (caption, quality) if part.strip())

@@ -1,0 +1,143 @@
+"""From networks to a denoiser: x, sigma -> denoised (Yu et al. 2024, section 3.3; Karras et al. 2022 for the form)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .adaptor import Adaptor
+from .conditioning import Conditioning
+from .config import SIGMA_MAX
+from .tiling import Tile, crop_tiles
+from .unet import UNet
+
+
+class Denoiser(Protocol):
+    """The one contract that samplers know."""
+
+    def __call__(self, x: Tensor, sigma: Tensor, schedule_sigma: float) -> Tensor:
+        """Denoise.
+
+        Args:
+            x: noisy latent, ``(B, 4, h, w)``, scaled latent units.
+            sigma: noise level of each row, ``(B,)``.
+            schedule_sigma: noise level before churn, which the schedules of CFG and control strength follow.
+
+        Returns:
+            The clean latent as predicted, shaped as ``x``.
+        """
+        ...
+
+
+@cache
+def training_sigmas() -> Tensor:
+    """The 1000 noise levels of SDXL's training, ascending, float32.
+
+    Betas are linear in the square root from 0.00085 to 0.0120; sigma = sqrt((1 - abar) / abar).
+    """
+    betas = np.linspace(0.00085**0.5, 0.0120**0.5, 1000) ** 2
+    abar = np.cumprod(1 - betas)
+    return torch.from_numpy(np.sqrt((1 - abar) / abar)).float()
+
+
+def nearest_index(sigma: Tensor) -> Tensor:
+    """Timestep whose training sigma is nearest, by linear distance as released: ``(B,)`` -> ``(B,)`` int64."""
+    table = training_sigmas().to(sigma)
+    return (sigma[:, None] - table).abs().argmin(dim=1)
+
+
+@dataclass(frozen=True)
+class Linear:
+    """A value that goes linearly with sigma: ``start`` at 14.6146, ``end`` at 0."""
+
+    start: float
+    end: float
+
+    def at(self, sigma: float) -> float:
+        """The value at noise level ``sigma``."""
+        return self.end + (self.start - self.end) * sigma / SIGMA_MAX
+
+
+@dataclass(frozen=True)
+class GuidedDenoiser:
+    """SUPIR's denoiser: adaptor and UNet on the conditional and unconditional rows together, then CFG.
+
+    As released, sigma is replaced by the nearest of the training sigmas::
+
+        denoised = x - sigma * eps(x / sqrt(sigma^2 + 1), index of sigma)
+        result   = uncond + cfg(sigma) * (cond - uncond)
+
+    The unconditional rows are left out while the CFG scale is exactly 1, the adaptor while the strength is 0.
+
+    Attributes:
+        unet: the frozen UNet.
+        adaptor: SUPIR's adaptor and connectors.
+        z_lq: low-quality latent, ``(B or 1, 4, h, w)``, scaled.
+        positive: what to restore towards: one for the whole picture, or one for each tile, row-major.
+        negative: what to keep away from.
+        cfg: classifier-free guidance scale; larger follows the prompts more and the input less.
+        control: strength of the adaptor, 0 to 1; larger follows the input more.
+    """
+
+    unet: UNet
+    adaptor: Adaptor
+    z_lq: Tensor
+    positive: Conditioning | Sequence[Conditioning]
+    negative: Conditioning
+    cfg: Linear
+    control: Linear
+
+    def __call__(self, x: Tensor, sigma: Tensor, schedule_sigma: float) -> Tensor:
+        """See Denoiser."""
+        scale = self.cfg.at(schedule_sigma)
+        positive = self._positive(len(x))
+        conditions = [positive] if scale == 1 else [self.negative.rows(len(x)), positive]
+        batch = Conditioning.concatenate(conditions)
+        copies = len(conditions)
+        index = nearest_index(sigma)
+        snapped = training_sigmas().to(x)[index][:, None, None, None]
+        eps = self._eps(
+            (x / (snapped**2 + 1).sqrt()).repeat(copies, 1, 1, 1),
+            index.repeat(copies),
+            batch,
+            self.control.at(schedule_sigma),
+        )
+        denoised = x - snapped * eps.view(copies, *x.shape)
+        if copies == 1:
+            return denoised[0]
+        uncond, cond = denoised
+        return uncond + scale * (cond - uncond)
+
+    def crop(self, tiles: Sequence[Tile]) -> GuidedDenoiser:
+        """The denoiser of a batch of tiles (tile-major rows), each with its own crop and positive prompt."""
+        positive = self.positive
+        if not isinstance(positive, Conditioning):
+            batch = len(self.z_lq)
+            positive = Conditioning.concatenate([positive[tile.index].rows(batch) for tile in tiles])
+        return replace(self, z_lq=crop_tiles(self.z_lq, tiles), positive=positive)
+
+    def _positive(self, rows: int) -> Conditioning:
+        if isinstance(self.positive, Conditioning):
+            return self.positive.rows(rows)
+        if len(self.positive) == 1:
+            return self.positive[0].rows(rows)
+        raise ValueError(
+            f"got {len(self.positive)} positive prompts for a picture that is denoised in one piece; "
+            "give one prompt, or one for each tile and wrap the denoiser in tiles"
+        )
+
+    def _eps(self, x: Tensor, index: Tensor, conditions: Conditioning, strength: float) -> Tensor:
+        """Noise predicted by the networks, in float32 whatever their precision."""
+        weight = self.unet.time_embed[0].weight
+        x, context, y = (t.to(weight) for t in (x, conditions.context, conditions.vector))
+        fusion = None
+        if strength:
+            z_lq = self.z_lq.to(weight).repeat(len(x) // len(self.z_lq), 1, 1, 1)
+            fusion = self.adaptor(z_lq, x, index, context, y, strength)
+        return self.unet(x, index, context, y, fusion).float()
