@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from .blocks import Attention, attention
-from .config import Shapes, UNetConfig
+from .config import UNetConfig
 from .connectors import ConnectorFusion, build_connectors
 from .unet import Encoder, run_block
 
@@ -46,18 +46,15 @@ class Adaptor(nn.Module):
     """All that SUPIR adds to the UNet: the control encoder and the connectors.
 
     Args:
-        shapes: shapes of a state dict with ``control_model.*`` and ``project_modules.*``.
+        config: sizes of the control encoder; its widths are the UNet's, its depths may be smaller (trimmed).
         operations: where the layers come from, ``torch.nn`` or the host's namespace of the same form.
         attention: the attention function.
     """
 
-    def __init__(self, shapes: Shapes, operations: Any = nn, attention: Attention = attention):
+    def __init__(self, config: UNetConfig, operations: Any = nn, attention: Attention = attention):
         super().__init__()
-        config = UNetConfig.from_shapes(without_prefix(shapes, "control_model."))
         self.control_model = ControlEncoder(config, operations, attention)
-        self.project_modules = build_connectors(
-            without_prefix(shapes, "project_modules."), operations, attention
-        )
+        self.project_modules = build_connectors(config.widths, operations, attention)
 
     def forward(
         self, z_lq: Tensor, x: Tensor, timesteps: Tensor, context: Tensor, y: Tensor, strength: float
@@ -66,8 +63,3 @@ class Adaptor(nn.Module):
         return ConnectorFusion(
             self.project_modules, self.control_model(z_lq, x, timesteps, context, y), strength
         )
-
-
-def without_prefix(shapes: Shapes, prefix: str) -> Shapes:
-    """The entries whose key starts with ``prefix``, without it."""
-    return {key[len(prefix) :]: shape for key, shape in shapes.items() if key.startswith(prefix)}

@@ -102,6 +102,11 @@ class VAEConfig:
         )
 
 
+def without_prefix(shapes: Shapes, prefix: str) -> Shapes:
+    """The entries whose key starts with ``prefix``, without it."""
+    return {key[len(prefix) :]: shape for key, shape in shapes.items() if key.startswith(prefix)}
+
+
 def _depth(shapes: Shapes, block: str) -> int:
     return 1 + _highest(shapes, rf"{re.escape(block)}\.transformer_blocks\.(\d+)\.")
 

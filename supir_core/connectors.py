@@ -9,7 +9,6 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from .blocks import Attention, CrossAttention, attention
-from .config import Shapes
 
 SFT_WIDTH = 128
 """Hidden channels of every ZeroSFT, whatever the width of the model."""
@@ -81,25 +80,50 @@ class Place(NamedTuple):
 
 
 MIDDLE = Place(11, 9)
-JOINS = (Place(10, 8), Place(9, 7), Place(8, 6), Place(6, 5), Place(5, 4), Place(4, 3), Place(2, 2), Place(1, 1), Place(0, 0))
+JOINS = (
+    Place(10, 8),
+    Place(9, 7),
+    Place(8, 6),
+    Place(6, 5),
+    Place(5, 4),
+    Place(4, 3),
+    Place(2, 2),
+    Place(1, 1),
+    Place(0, 0),
+)
 """One ZeroSFT for each output block."""
 BEFORE_UPSAMPLE = {2: Place(7, 6), 5: Place(3, 3)}
 """ZeroCrossAttn before the Upsample of output blocks 2 and 5."""
 
 
-def build_connectors(shapes: Shapes, operations: Any = nn, attention: Attention = attention) -> nn.ModuleList:
-    """Build the twelve connectors in their released order, sized by the shapes of ``<index>.<name>`` keys."""
-    crossing = {place.connector for place in BEFORE_UPSAMPLE.values()}
-    modules: list[nn.Module] = []
-    for index in range(12):
-        if index in crossing:
-            query, context = shapes[f"{index}.attn.to_k.weight"]
-            modules.append(ZeroCrossAttn(query, context, operations, attention))
-        else:
-            skip, control = shapes[f"{index}.zero_conv.weight"][:2]
-            joined = shapes[f"{index}.zero_mul.weight"][0]
-            modules.append(ZeroSFT(control, skip, joined - skip, operations))
-    return nn.ModuleList(modules)
+def build_connectors(
+    widths: tuple[int, int, int], operations: Any = nn, attention: Attention = attention
+) -> nn.ModuleList:
+    """Build the twelve connectors of a model with these level widths, in their released order."""
+    fine, middle, coarse = widths
+
+    def sft(control: int, decoder: int) -> ZeroSFT:
+        return ZeroSFT(control, control, decoder, operations)
+
+    def cross(query: int, context: int) -> ZeroCrossAttn:
+        return ZeroCrossAttn(query, context, operations, attention)
+
+    return nn.ModuleList(
+        [
+            sft(fine, fine),
+            sft(fine, fine),
+            sft(fine, middle),
+            cross(middle, fine),
+            sft(fine, middle),
+            sft(middle, middle),
+            sft(middle, coarse),
+            cross(coarse, middle),
+            sft(middle, coarse),
+            sft(coarse, coarse),
+            sft(coarse, coarse),
+            sft(coarse, 0),
+        ]
+    )
 
 
 class ConnectorFusion:

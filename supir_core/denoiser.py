@@ -78,7 +78,7 @@ class GuidedDenoiser:
     Attributes:
         unet: the frozen UNet.
         adaptor: SUPIR's adaptor and connectors.
-        z_lq: low-quality latent, ``(B or 1, 4, h, w)``, scaled.
+        z_lq: low-quality latent, ``(B, 4, h, w)``, scaled.
         positive: what to restore towards: one for the whole picture, or one for each tile, row-major.
         negative: what to keep away from.
         cfg: classifier-free guidance scale; larger follows the prompts more and the input less.
@@ -95,6 +95,10 @@ class GuidedDenoiser:
 
     def __call__(self, x: Tensor, sigma: Tensor, schedule_sigma: float) -> Tensor:
         """See Denoiser."""
+        if x.shape != self.z_lq.shape:
+            raise ValueError(
+                f"x is {tuple(x.shape)} but z_lq is {tuple(self.z_lq.shape)}; encode a picture of the same size"
+            )
         scale = self.cfg.at(schedule_sigma)
         positive = self._positive(len(x))
         conditions = [positive] if scale == 1 else [self.negative.rows(len(x)), positive]

@@ -167,6 +167,17 @@ def tile_denoiser(
     return denoise
 
 
+def count_calls(
+    height: int, width: int, window: int, overlap: int, sigmas: Sequence[float], shifting: bool, tiles_per_call: int
+) -> int:
+    """How often a ``tile_denoiser`` with these settings calls its network over the noise levels ``sigmas``."""
+    calls = 0
+    for sigma in sigmas:
+        shift = grid_shift(sigma, window - overlap) if shifting else (0, 0)
+        calls += -(-len(tile_grid(height, width, window, overlap, shift)) // tiles_per_call)
+    return calls
+
+
 def grid_shift(sigma: float, stride: int) -> tuple[int, int]:
     """Where the grid stands at a noise level: spread evenly over the stride by an additive recurrence.
 

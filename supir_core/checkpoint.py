@@ -1,0 +1,262 @@
+"""Checkpoint files: opened lazily, recognised by their keys, read without executing anything in them."""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+
+EXPECTED = "a single-file SDXL checkpoint or SUPIR weights (SUPIR-v0Q or SUPIR-v0F)"
+
+SUPIR, SDXL = "SUPIR weights", "SDXL checkpoint"
+
+SUPIR_PREFIXES = {
+    "model.control_model.": "control_model.",
+    "control_model.": "control_model.",
+    "model.diffusion_model.project_modules.": "project_modules.",
+    "diffusion_model.project_modules.": "project_modules.",
+    "project_modules.": "project_modules.",
+    "first_stage_model.denoise_encoder.": "denoise_encoder.",
+    "denoise_encoder.": "denoise_encoder.",
+}
+"""Published prefixes of SUPIR's three parts, and ours."""
+
+UNUSED_SUPIR_KEYS = ("control_model.mask_LQ",)
+
+
+class UnsupportedCheckpointError(ValueError):
+    """A file that is not what was asked for; the message says what it is and what was expected."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint file whose contents are known; tensors are read when asked for, and no file stays open.
+
+    Attributes:
+        path: the file.
+        shapes: shape of every tensor by its key; SUPIR's keys without the published prefixes.
+        kind: ``SUPIR``, ``SDXL``, or what else the keys look like.
+        names: the key in the file for each key in ``shapes``.
+        read: gives ``(key in the file, tensor)`` pairs for some keys, memory-mapped where the format allows.
+    """
+
+    path: Path
+    shapes: Mapping[str, tuple[int, ...]]
+    kind: str
+    names: Mapping[str, str]
+    read: Callable[[Path, Iterable[str]], Iterator[tuple[str, Tensor]]]
+
+    def tensors(self, keys: Iterable[str], dtype: torch.dtype | None = None) -> dict[str, Tensor]:
+        """Read some tensors, and convert them one by one where a dtype is given."""
+        wanted = {self.names[key]: key for key in keys}
+        pairs = self.read(self.path, wanted)
+        return {wanted[name]: tensor.to(dtype) if dtype else tensor for name, tensor in pairs}
+
+    def under(self, prefix: str, dtype: torch.dtype | None = None) -> dict[str, Tensor]:
+        """Read the tensors under a prefix, by their key without it."""
+        found = self.tensors((key for key in self.shapes if key.startswith(prefix)), dtype)
+        return {key[len(prefix) :]: tensor for key, tensor in found.items()}
+
+    def require(self, kind: str) -> None:
+        """Raise UnsupportedCheckpointError unless the file is of this kind."""
+        if self.kind != kind:
+            raise UnsupportedCheckpointError(
+                f"{self.path.name}: expected {_article(kind)}, this is {_article(self.kind)}"
+            )
+
+
+def open_checkpoint(path: str | Path) -> Checkpoint:
+    """Open a .safetensors or .ckpt file and recognise it by its keys.
+
+    Raises:
+        UnsupportedCheckpointError: the file cannot be read as a checkpoint.
+        FileNotFoundError: there is no such file.
+    """
+    path = Path(path)
+    if not path.is_file():
+        what = "a folder" if path.is_dir() else "not there"
+        raise FileNotFoundError(f"{path}: expected {EXPECTED}, but it is {what}")
+    safe = _is_safetensors(path)
+    shapes = _safetensors_shapes(path) if safe else _pickle_shapes(path)
+    kind = recognise(shapes)
+    names = {_without_published_prefix(key) if kind == SUPIR else key: key for key in shapes}
+    for key in UNUSED_SUPIR_KEYS:
+        names.pop(key, None)
+    return Checkpoint(
+        path,
+        {key: shapes[name] for key, name in names.items()},
+        kind,
+        names,
+        _read_safetensors if safe else _read_pickle,
+    )
+
+
+def sha256(path: str | Path) -> str:
+    """Hash of a file's bytes, as hexadecimal."""
+    digest = hashlib.sha256()
+    with Path(path).open("rb") as file:
+        while block := file.read(1 << 24):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def assign(module: nn.Module, tensors: dict[str, Tensor], source: str) -> None:
+    """Give a module built on ``meta`` its weights, all of them or none.
+
+    Args:
+        module: whose state dict has the keys of ``tensors``.
+        tensors: the weights, which the module then holds.
+        source: what they come from, for the error.
+
+    Raises:
+        UnsupportedCheckpointError: a key is missing, unexpected or of another shape.
+    """
+    expected = {key: tuple(tensor.shape) for key, tensor in module.state_dict().items()}
+    missing = sorted(expected.keys() - tensors.keys())
+    unexpected = sorted(tensors.keys() - expected.keys())
+    wrong = [
+        f"{key} is {tuple(tensors[key].shape)}, expected {shape}"
+        for key, shape in expected.items()
+        if key in tensors and tuple(tensors[key].shape) != shape
+    ]
+    problems = [
+        f"{len(keys)} {word}: {', '.join(keys[:3])}{', …' if len(keys) > 3 else ''}"
+        for word, keys in (("missing", missing), ("unexpected", unexpected), ("of the wrong shape", wrong))
+        if keys
+    ]
+    if problems:
+        raise UnsupportedCheckpointError(
+            f"{source}: tensors do not fit. {'. '.join(problems)}. The file is incomplete or altered; download it again"
+        )
+    module.load_state_dict(tensors, assign=True)
+    module.eval().requires_grad_(False)
+
+
+def recognise(keys: Iterable[str]) -> str:
+    """Say what a state dict with these keys is: ``SUPIR``, ``SDXL``, or another model in words."""
+    joined = "\n" + "\n".join(keys) + "\n"
+    for kind, patterns in KINDS:
+        if all(re.search(pattern, joined) for pattern in patterns):
+            return kind
+    return "file of unknown content"
+
+
+_UNET = r"\nmodel\.diffusion_model\.input_blocks\."
+_VECTOR = r"\nmodel\.diffusion_model\.label_emb\."
+
+KINDS: tuple[tuple[str, tuple[str, ...]], ...] = (
+    (SUPIR, (r"control_model\.input_hint_block\.0\.weight\n", r"project_modules\.\d+\.zero_conv\.weight\n")),
+    ("LoRA", (r"[._](lora_up|lora_down|lora_A|lora_B|hada_w1_a|lokr_w1)\b",)),
+    (SDXL, (_UNET, _VECTOR, r"\nconditioner\.embedders\.0\.transformer\.", r"\nconditioner\.embedders\.1\.model\.")),
+    ("SDXL refiner", (_UNET, _VECTOR, r"\nconditioner\.embedders\.0\.model\.")),
+    ("SDXL UNet without its text encoders", (_UNET, _VECTOR)),
+    ("Stable Diffusion 1 checkpoint", (_UNET, r"\ncond_stage_model\.transformer\.")),
+    ("Stable Diffusion 2 checkpoint", (_UNET, r"\ncond_stage_model\.model\.")),
+    ("Stable Diffusion UNet without its text encoders", (_UNET,)),
+    ("Stable Diffusion 3 model", (r"[.\n]joint_blocks\.\d+\.",)),
+    ("Flux model", (r"[.\n]double_blocks\.\d+\.", r"[.\n]single_blocks\.\d+\.")),
+    ("Flux model in diffusers' layout", (r"[.\n]single_transformer_blocks\.\d+\.",)),
+    ("InstantIR adapter", (r"\nimage_proj\.", r"\nip_adapter\.")),
+    ("ControlNet", (r"(control_model\.zero_convs|controlnet_cond_embedding|input_hint_block)\.",)),
+    ("UNet in diffusers' layout, not a single-file checkpoint", (r"\ndown_blocks\.\d+\.",)),
+    ("VAE", (r"(\n|first_stage_model\.)decoder\.(conv_in|mid)",)),
+    ("text encoder", (r"text_model\.encoder\.layers\.",)),
+)
+"""What tells each kind from the others; the first whose patterns all occur counts."""
+
+def _is_safetensors(path: Path) -> bool:
+    """A safetensors file starts with the length of its JSON header."""
+    with path.open("rb") as file:
+        head = file.read(9)
+    return len(head) == 9 and head[8:] == b"{"
+
+
+def _safetensors_shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise UnsupportedCheckpointError(
+            f"{path.name}: a damaged safetensors file ({error}). It is {path.stat().st_size:,} bytes long; "
+            "the download probably broke off: download it again"
+        ) from error
+
+
+def _read_safetensors(path: Path, names: Iterable[str]) -> Iterator[tuple[str, Tensor]]:
+    with safe_open(path, framework="pt") as file:
+        for name in names:
+            yield name, file.get_tensor(name)
+
+
+def _pickle_shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    return {key: tuple(tensor.shape) for key, tensor in _unpickle(path).items()}
+
+
+def _read_pickle(path: Path, names: Iterable[str]) -> Iterator[tuple[str, Tensor]]:
+    tensors = _unpickle(path)
+    for name in names:
+        yield name, tensors[name]
+
+
+def _unpickle(path: Path) -> dict[str, Tensor]:
+    """The tensors in a file of torch.save, with nothing but tensors and plain values allowed in it."""
+    with path.open("rb") as file:
+        head = file.read(64)
+    zipped = head[:2] == b"PK"
+    if not zipped and head[:1] != b"\x80":
+        raise UnsupportedCheckpointError(f"{path.name}: expected {EXPECTED}, this is {_guess(head)}")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
+    except pickle.UnpicklingError as error:
+        raise UnsupportedCheckpointError(
+            f"{path.name}: this pickle asks for code to be run, which was refused ({_first_line(error)}). "
+            "Weights alone are expected; get the file as .safetensors, from a source that you trust"
+        ) from error
+    except (RuntimeError, EOFError, OSError, ValueError) as error:
+        raise UnsupportedCheckpointError(
+            f"{path.name}: a damaged torch file ({_first_line(error)}). It is {path.stat().st_size:,} bytes long; "
+            "the download probably broke off: download it again"
+        ) from error
+    while isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
+        content = content["state_dict"]
+    if not isinstance(content, dict):
+        raise UnsupportedCheckpointError(
+            f"{path.name}: expected {EXPECTED}, this is a pickled {type(content).__name__}"
+        )
+    return {key: value for key, value in content.items() if isinstance(value, Tensor)}
+
+
+def _guess(head: bytes) -> str:
+    if not head:
+        return "an empty file"
+    if head.startswith(b"version https://git-lfs"):
+        return "a Git LFS pointer in place of the file: fetch the real one with `git lfs pull` or download it again"
+    if head.lstrip()[:1] == b"<":
+        return "a web page: the download link led to a page, not to the file"
+    if all(byte in b"\t\n\r" or 32 <= byte < 127 for byte in head):
+        return "a text file"
+    return f"neither safetensors nor a torch file (it starts with {head[:8].hex(' ')})"
+
+
+def _first_line(error: BaseException) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)
+
+
+def _without_published_prefix(key: str) -> str:
+    for published, ours in SUPIR_PREFIXES.items():
+        if key.startswith(published):
+            return ours + key[len(published) :]
+    return key
+
+
+def _article(kind: str) -> str:
+    if kind.endswith("weights"):
+        return kind
+    return f"{'an' if kind[0] in 'AEIOS' and kind[:3] not in ('SUP', 'Sta') else 'a'} {kind}"

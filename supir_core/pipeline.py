@@ -1,0 +1,310 @@
+"""Picture in, picture out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .colorfix import fix_color
+from .conditioning import NEGATIVE_PROMPT, POSITIVE_PROMPT, Conditioning, full_prompt
+from .config import LATENT_PIXELS
+from .denoiser import GuidedDenoiser, Linear
+from .model import SupirModel
+from .sampling import (
+    ddpm_sigmas,
+    karras_sigmas,
+    sample_restore_dpmpp_2m_sde,
+    sample_restore_edm,
+    seeded_noise,
+    start_latent,
+)
+from .tiling import count_calls, tile_denoiser, tile_grid
+from .vae import from_unit, to_unit
+
+SIDE_MULTIPLE = 64
+VAE_TILE = 512
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to restore. Sizes are in pixels of the result.
+
+    Attributes:
+        steps: sampling steps.
+        sampler: ``"edm"`` or ``"dpmpp_2m_sde"``.
+        cfg: classifier-free guidance, from the first noise level to the last; larger invents more detail.
+        control: strength of the adaptor, likewise; 1 follows the input, less lets the model roam.
+        restoration_scale: exponent of restoration guidance; larger pulls *less* towards the input, 0 is off.
+        s_churn: fresh noise over all the steps (EDM).
+        s_noise: standard deviation of added noise; more gives more texture.
+        positive: quality words that follow the caption.
+        negative: what to keep away from.
+        seed: of all noise; row i of a batch has ``seed + i``.
+        tile: side of a sampling tile, a multiple of 64.
+        overlap: how much neighbouring tiles share, a multiple of 8.
+        blend: ``"smooth"``, or ``"exact"`` for the published Gaussian.
+        shifting: move the tile grid at every step.
+        tiles_per_call: tiles that go through the network together.
+        vae_tile: side of the square of pixels whose memory the VAE may use.
+        color_fix: ``"wavelet"``, ``"adain"`` or ``"none"``, against the stage-1 picture.
+        color_strength: 0 to 1.
+        min_side: shortest side to work at; ``None`` for what the model was trained at.
+    """
+
+    steps: int = 50
+    sampler: str = "edm"
+    cfg: Linear = Linear(3.0, 6.0)
+    control: Linear = Linear(1.0, 1.0)
+    restoration_scale: float = 0.0
+    s_churn: float = 5.0
+    s_noise: float = 1.02
+    positive: str = POSITIVE_PROMPT
+    negative: str = NEGATIVE_PROMPT
+    seed: int = 0
+    tile: int = 1024
+    overlap: int = 256
+    blend: str = "smooth"
+    shifting: bool = False
+    tiles_per_call: int = 1
+    vae_tile: int = VAE_TILE
+    color_fix: str = "wavelet"
+    color_strength: float = 1.0
+    min_side: int | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot work, with a word on what would."""
+        if self.sampler not in ("edm", "dpmpp_2m_sde"):
+            raise ValueError(f'sampler must be "edm" or "dpmpp_2m_sde", got "{self.sampler}"')
+        if self.tile < SIDE_MULTIPLE or self.tile % SIDE_MULTIPLE:
+            raise ValueError(f"tile must be a positive multiple of {SIDE_MULTIPLE} pixels, got {self.tile}")
+        if not 0 <= self.overlap < self.tile or self.overlap % LATENT_PIXELS:
+            raise ValueError(
+                f"overlap must be a multiple of {LATENT_PIXELS} pixels and less than the tile ({self.tile}), "
+                f"got {self.overlap}"
+            )
+
+
+PRESETS: dict[str, Settings] = {
+    "quality": Settings(),
+    "fidelity": Settings(cfg=Linear(1.0, 4.0), s_noise=1.01),
+    "lightning": Settings(steps=8, sampler="dpmpp_2m_sde", cfg=Linear(2.0, 2.0), s_noise=1.0),
+}
+"""Quality for heavy damage (with SUPIR-v0Q), fidelity for light (with v0F), lightning for distilled SDXL models."""
+
+
+class Progress(NamedTuple):
+    """Where a restoration stands: ``done`` of ``total`` network calls in ``stage``; ``preview`` after each step."""
+
+    stage: str
+    done: int
+    total: int
+    preview: Tensor | None = None
+
+
+class Restored(NamedTuple):
+    """Both pictures ``(B, 3 or 4, H, W)`` in [0, 1]: the result, and what the degradation-robust VAE makes alone."""
+
+    image: Tensor
+    stage1: Tensor
+
+
+class Canvas(NamedTuple):
+    """How a picture is laid out for work: enlarged to ``inner``, padded to ``outer``; each (height, width)."""
+
+    target: tuple[int, int]
+    inner: tuple[int, int]
+    outer: tuple[int, int]
+
+    @classmethod
+    def plan(cls, target: tuple[int, int], min_side: int) -> Canvas:
+        """Enlarge until the short side has ``min_side`` pixels, then round both sides up to 64."""
+        factor = max(1.0, min_side / min(target))
+        inner = tuple(round(side * factor) for side in target)
+        outer = tuple(-(-side // SIDE_MULTIPLE) * SIDE_MULTIPLE for side in inner)
+        return cls(target, inner, outer)  # type: ignore[arg-type]
+
+    def place(self, image: Tensor) -> Tensor:
+        """Resize a picture and repeat its border into the padding."""
+        image = resize(image, self.inner)
+        bottom, right = (outer - inner for outer, inner in zip(self.outer, self.inner, strict=True))
+        return F.pad(image, (0, right, 0, bottom), mode="replicate")
+
+    def take(self, image: Tensor) -> Tensor:
+        """Cut the padding off and resize to the target."""
+        return resize(image[:, :, : self.inner[0], : self.inner[1]], self.target)
+
+
+@torch.no_grad()
+def restore(
+    model: SupirModel,
+    picture: Tensor,
+    settings: Settings = PRESETS["quality"],
+    *,
+    scale: float = 1.0,
+    size: tuple[int, int] | None = None,
+    caption: str | Sequence[str] = "",
+    callback: Callable[[Progress], None] | None = None,
+) -> Restored:
+    """Restore pictures with SUPIR.
+
+    Args:
+        model: from ``load_model``.
+        picture: ``(B, 3 or 4, H, W)`` in [0, 1]; a fourth channel is alpha, which is resized and kept.
+        settings: how; a preset or ``dataclasses.replace`` of one.
+        scale: factor of enlargement.
+        size: exact (height, width) of the result instead.
+        caption: what the picture shows; several are one for each tile, row-major.
+        callback: told of progress, with a preview latent after each step; an exception from it stops the work.
+
+    Returns:
+        The restored and the stage-1 picture, of exactly the size asked for.
+
+    Raises:
+        ValueError: the picture is not of that form, or the number of captions does not fit the tiles.
+    """
+    _check_picture(picture)
+    target = size or (max(1, round(picture.shape[2] * scale)), max(1, round(picture.shape[3] * scale)))
+    canvas = Canvas.plan(target, model.min_side if settings.min_side is None else settings.min_side)
+    report = callback or (lambda progress: None)
+    captions = [caption] if isinstance(caption, str) else list(caption)
+    _check_captions(captions, canvas, settings)
+
+    report(Progress("encode", 0, 1))
+    damaged = from_unit(canvas.place(picture[:, :3].to(model.device, torch.float32)))
+    z_lq, stage1, z_center = encode_stage1(model, damaged, settings)
+    positive, negative = encode_prompts(model, captions, settings)
+    denoiser = GuidedDenoiser(
+        model.unet, model.adaptor, z_lq, positive, negative, settings.cfg, settings.control
+    )
+    with model.at_work(model.unet, model.adaptor):
+        latent = sample(denoiser, z_center, settings, report)
+    report(Progress("decode", 0, 1))
+    with model.at_work(model.vae):
+        image = to_unit(model.vae.decode(latent, settings.vae_tile))
+    image = fix_color(image, stage1, settings.color_fix, settings.color_strength).clamp_(0, 1)
+    alpha = resize(picture[:, 3:].to(image), target)
+    return Restored(*(torch.cat([canvas.take(part), alpha], dim=1) for part in (image, stage1)))
+
+
+def encode_stage1(
+    model: SupirModel, damaged: Tensor, settings: Settings
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Read the damaged picture with the degradation-robust encoder.
+
+    Args:
+        model: whose VAE to use.
+        damaged: ``(B, 3, H, W)`` in [-1, 1], sides multiples of 8.
+        settings: for the VAE's memory and whether restoration guidance is on.
+
+    Returns:
+        The low-quality latent, the stage-1 picture in [0, 1], and the latent of that picture where
+        restoration guidance needs it.
+    """
+    with model.at_work(model.vae, model.dr_encoder):
+        z_lq = model.vae.encode(damaged, model.dr_encoder, settings.vae_tile)
+        stage1 = to_unit(model.vae.decode(z_lq, settings.vae_tile))
+        z_center = None
+        if settings.restoration_scale > 0:
+            z_center = model.vae.encode(from_unit(stage1), tile=settings.vae_tile)
+    return z_lq, stage1, z_center
+
+
+def encode_prompts(
+    model: SupirModel, captions: Sequence[str], settings: Settings
+) -> tuple[list[Conditioning], Conditioning]:
+    """Encode the captions with the quality words, and the negative prompt: positives, negative."""
+    texts = [full_prompt(caption, settings.positive) for caption in captions]
+    with model.at_work(model.text):
+        encoded = model.text.encode([*texts, settings.negative])
+    rows = [
+        Conditioning(context[None], vector[None])
+        for context, vector in zip(encoded.context, encoded.vector, strict=True)
+    ]
+    return rows[:-1], rows[-1]
+
+
+def sample(
+    denoiser: GuidedDenoiser,
+    z_center: Tensor | None,
+    settings: Settings,
+    report: Callable[[Progress], None],
+) -> Tensor:
+    """Sample the restored latent, in tiles where it is larger than one: shaped as ``denoiser.z_lq``."""
+    z_lq = denoiser.z_lq
+    sigmas = ddpm_sigmas(settings.steps)
+    if settings.sampler == "dpmpp_2m_sde":
+        sigmas = karras_sigmas(sigmas)
+    window, overlap = settings.tile // LATENT_PIXELS, settings.overlap // LATENT_PIXELS
+    total = count_calls(
+        *z_lq.shape[2:], window, overlap, sigmas[:-1].tolist(), settings.shifting, settings.tiles_per_call
+    )
+    done = 0
+
+    def on_tile() -> None:
+        nonlocal done
+        report(Progress("sample", done, total))
+        done += 1
+
+    def on_step(step: int, denoised: Tensor) -> None:
+        report(Progress("sample", done, total, denoised))
+
+    tiled = tile_denoiser(
+        denoiser,
+        window,
+        overlap,
+        blend=settings.blend,
+        shifting=settings.shifting,
+        tiles_per_call=settings.tiles_per_call,
+        on_tile=on_tile,
+    )
+    noise = seeded_noise([settings.seed + row for row in range(len(z_lq))])
+    x = start_latent(noise(z_lq.float()), sigmas)
+    shared = {
+        "z_center": z_center,
+        "restoration_scale": settings.restoration_scale,
+        "s_noise": settings.s_noise,
+        "callback": on_step,
+    }
+    if settings.sampler == "edm":
+        return sample_restore_edm(tiled, x, sigmas, noise, s_churn=settings.s_churn, **shared)
+    return sample_restore_dpmpp_2m_sde(tiled, x, sigmas, noise, **shared)
+
+
+def resize(image: Tensor, size: tuple[int, int]) -> Tensor:
+    """Bicubic, with antialiasing when shrinking; [0, 1] stays within."""
+    if tuple(image.shape[2:]) == tuple(size) or not image.shape[1]:
+        return image if image.shape[1] else image.new_zeros(len(image), 0, *size)
+    return F.interpolate(image, size=size, mode="bicubic", antialias=True).clamp_(0, 1)
+
+
+def _check_picture(picture: Tensor) -> None:
+    if picture.ndim != 4 or picture.shape[1] not in (3, 4) or 0 in picture.shape:
+        raise ValueError(
+            f"expected pictures of shape (B, 3 or 4, H, W) in [0, 1], got {tuple(picture.shape)}; "
+            "convert to RGB or RGBA and put the channels second"
+        )
+
+
+def _check_captions(captions: Sequence[str], canvas: Canvas, settings: Settings) -> None:
+    height, width = (side // LATENT_PIXELS for side in canvas.outer)
+    tiles = len(tile_grid(height, width, settings.tile // LATENT_PIXELS, settings.overlap // LATENT_PIXELS))
+    if len(captions) not in (1, tiles):
+        raise ValueError(
+            f"got {len(captions)} captions for {tiles} tiles; give one, or one for each tile, row by row"
+        )
+
+
+def preset(name: str, **changes: object) -> Settings:
+    """A preset by name, with changes.
+
+    Raises:
+        ValueError: no such preset, or a change that cannot work.
+    """
+    if name not in PRESETS:
+        raise ValueError(f'no preset "{name}"; there are {", ".join(PRESETS)}')
+    return replace(PRESETS[name], **changes)  # type: ignore[arg-type]

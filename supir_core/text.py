@@ -1,0 +1,189 @@
+"""SDXL's two text encoders, from the weights inside an SDXL checkpoint, run by transformers."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .conditioning import Conditioning
+from .config import HEAD_WIDTH, Shapes
+
+log = logging.getLogger(__name__)
+
+TOKENIZER = "openai/clip-vit-large-patch14"
+"""Both encoders share this tokenizer; the hub's id, or any folder with its vocab.json and merges.txt."""
+
+CLIP_L = "conditioner.embedders.0.transformer.text_model."
+CLIP_G = "conditioner.embedders.1.model."
+UNUSED = re.compile(r".*\.position_ids|.*\.logit_scale")
+"""Entries of the text encoders that hold nothing to load."""
+
+OPENCLIP_NAMES = (
+    (r"token_embedding\.", "embeddings.token_embedding."),
+    (r"positional_embedding$", "embeddings.position_embedding.weight"),
+    (r"ln_final\.", "final_layer_norm."),
+    (r"transformer\.resblocks\.(\d+)\.", r"encoder.layers.\1."),
+    (r"\.attn\.", ".self_attn."),
+    (r"\.ln_(\d)\.", r".layer_norm\1."),
+    (r"\.mlp\.c_fc\.", ".mlp.fc1."),
+    (r"\.mlp\.c_proj\.", ".mlp.fc2."),
+)
+"""From OpenCLIP's names to transformers', in this order."""
+
+
+class TokenizerNotFoundError(FileNotFoundError):
+    """The tokenizer is neither a folder nor to be had from the hub."""
+
+
+class TextEncoders(nn.Module):
+    """CLIP-L and OpenCLIP bigG, read as SDXL reads them: the penultimate layers, and bigG's pooled projection."""
+
+    def __init__(self, shapes: Shapes, tokenizer: Any):
+        """Build both from the shapes of an SDXL checkpoint's state dict (keys with their full prefix)."""
+        super().__init__()
+        self.tokenizer = tokenizer
+        self.clip_l = _clip(_shapes_l(shapes), "quick_gelu", tokenizer)
+        self.clip_g = _clip(_shapes_g(shapes), "gelu", tokenizer)
+        self.text_projection = nn.Parameter(torch.empty(shapes[CLIP_G + "text_projection"]))
+
+    def fill_buffers(self) -> None:
+        """Fill the one buffer that no checkpoint carries, after a build on ``meta``."""
+        for module in self.modules():
+            if isinstance(getattr(module, "position_ids", None), Tensor):
+                module.position_ids = torch.arange(module.position_ids.shape[-1])[None]  # type: ignore
+
+    @torch.no_grad()
+    def encode(self, texts: Sequence[str]) -> Conditioning:
+        """Encode prompts, each cut at CLIP's 77 tokens with a warning.
+
+        Returns:
+            Conditioning of one row a text, context ``(B, 77, L + G)``, in float32.
+        """
+        tokens, ends = self._tokenize(texts)
+        context_l = _penultimate(self.clip_l, tokens)[0]
+        # OpenCLIP pads with 0 where CLIP-L pads with the end token
+        after_end = torch.arange(tokens.shape[1], device=tokens.device) > ends[:, None]
+        context_g, last = _penultimate(self.clip_g, tokens.masked_fill(after_end, 0))
+        pooled = last[torch.arange(len(tokens)), ends] @ self.text_projection
+        return Conditioning.from_text(torch.cat([context_l, context_g], dim=-1).float(), pooled.float())
+
+    def _tokenize(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """Token ids ``(B, 77)`` and the place of each row's end token ``(B,)``."""
+        length = self.clip_l.config.max_position_embeddings
+        for text in texts:
+            count = len(self.tokenizer(text).input_ids)
+            if count > length:
+                log.warning("the prompt has %d tokens, the last %d are cut: %s", count, count - length, text)
+        batch = self.tokenizer(
+            list(texts), padding="max_length", max_length=length, truncation=True, return_tensors="pt"
+        )
+        ids = batch.input_ids.to(self.text_projection.device)
+        return ids, (ids == self.tokenizer.eos_token_id).int().argmax(dim=1)
+
+
+def load_tokenizer(source: str | Path | None = None) -> Any:
+    """The CLIP tokenizer, from a folder with vocab.json and merges.txt or from the hub.
+
+    Raises:
+        TokenizerNotFoundError: it is in neither place.
+    """
+    from transformers import CLIPTokenizer
+
+    name = str(source or TOKENIZER)
+    try:
+        return CLIPTokenizer.from_pretrained(name)
+    except (OSError, ValueError, TypeError) as error:
+        raise TokenizerNotFoundError(
+            f'no CLIP tokenizer at "{name}": expected a folder with vocab.json and merges.txt, or a model id that '
+            f"the Hugging Face hub answers for. Download both files of {TOKENIZER} into a folder and name it "
+            "(--tokenizer FOLDER on the command line)"
+        ) from error
+
+
+def text_state_dict(checkpoint: Mapping[str, Any], model: TextEncoders) -> dict[str, Any]:
+    """Rename the text encoders' part of an SDXL state dict to the keys of ``model``.
+
+    The values may be tensors or anything that ``chunk(3)`` splits in three.
+    """
+    renamed = {"text_projection": checkpoint[CLIP_G + "text_projection"]}
+    for key, value in checkpoint.items():
+        if key.startswith(CLIP_L) and not UNUSED.fullmatch(key):
+            renamed[f"clip_l.{_prefix(model.clip_l)}{key[len(CLIP_L) :]}"] = value
+        elif key.startswith(CLIP_G) and not UNUSED.fullmatch(key) and key != CLIP_G + "text_projection":
+            for name, part in _from_openclip(key[len(CLIP_G) :], value):
+                renamed[f"clip_g.{_prefix(model.clip_g)}{name}"] = part
+    return renamed
+
+
+def _from_openclip(key: str, value: Any) -> list[tuple[str, Any]]:
+    """One OpenCLIP entry under transformers' names; the joint projection of q, k and v becomes three."""
+    for pattern, name in OPENCLIP_NAMES:
+        key = re.sub(pattern, name, key)
+    if "in_proj_" not in key:
+        return [(key, value)]
+    return [
+        (key.replace("in_proj_", f"{part}_proj."), piece)
+        for part, piece in zip("qkv", value.chunk(3), strict=True)
+    ]
+
+
+def _prefix(clip: nn.Module) -> str:
+    """transformers before 5 keeps the encoder under ``text_model``."""
+    return "text_model." if hasattr(clip, "text_model") else ""
+
+
+def _penultimate(clip: Any, tokens: Tensor) -> tuple[Tensor, Tensor]:
+    """Output of the last layer but one, without the final norm, and of the last with it."""
+    out = clip(input_ids=tokens, output_hidden_states=True)
+    return out.hidden_states[-2], out.last_hidden_state
+
+
+def _clip(sizes: dict[str, int], activation: str, tokenizer: Any) -> Any:
+    from transformers import CLIPTextConfig, CLIPTextModel
+
+    config = CLIPTextConfig(
+        **sizes,
+        num_attention_heads=max(sizes["hidden_size"] // HEAD_WIDTH, 1),
+        hidden_act=activation,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    return CLIPTextModel(config)
+
+
+def _shapes_l(shapes: Shapes) -> dict[str, int]:
+    return _sizes(
+        shapes[CLIP_L + "embeddings.token_embedding.weight"],
+        shapes[CLIP_L + "embeddings.position_embedding.weight"],
+        shapes[CLIP_L + "encoder.layers.0.mlp.fc1.weight"],
+        sum(bool(re.fullmatch(rf"{re.escape(CLIP_L)}encoder\.layers\.\d+\.mlp\.fc1\.weight", k)) for k in shapes),
+    )
+
+
+def _shapes_g(shapes: Shapes) -> dict[str, int]:
+    return _sizes(
+        shapes[CLIP_G + "token_embedding.weight"],
+        shapes[CLIP_G + "positional_embedding"],
+        shapes[CLIP_G + "transformer.resblocks.0.mlp.c_fc.weight"],
+        sum(
+            bool(re.fullmatch(rf"{re.escape(CLIP_G)}transformer\.resblocks\.\d+\.mlp\.c_fc\.weight", k))
+            for k in shapes
+        ),
+    )
+
+
+def _sizes(tokens: Sequence[int], positions: Sequence[int], inner: Sequence[int], layers: int) -> dict[str, int]:
+    return {
+        "vocab_size": tokens[0],
+        "hidden_size": tokens[1],
+        "max_position_embeddings": positions[0],
+        "intermediate_size": inner[0],
+        "num_hidden_layers": layers,
+    }
