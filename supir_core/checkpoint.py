@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import pickle
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +18,7 @@ from torch import Tensor, nn
 EXPECTED = "a single-file SDXL checkpoint or SUPIR weights (SUPIR-v0Q or SUPIR-v0F)"
 
 SUPIR, SDXL = "SUPIR weights", "SDXL checkpoint"
+KNOWN_KINDS = (SUPIR, SDXL)
 
 SUPIR_PREFIXES = {
     "model.control_model.": "control_model.",
@@ -63,6 +66,16 @@ class Checkpoint:
         """Read the tensors under a prefix, by their key without it."""
         found = self.tensors((key for key in self.shapes if key.startswith(prefix)), dtype)
         return {key[len(prefix) :]: tensor for key, tensor in found.items()}
+
+    def describe(self) -> str:
+        """What the file is, in a line: kind, parameters, size and the parts with their number of tensors."""
+        depth = 2 if self.kind == SDXL else 1
+        parts = Counter(".".join(key.split(".")[:depth]) for key in self.shapes)
+        listed = ", ".join(f"{part} ({count})" for part, count in sorted(parts.items()))
+        parameters = sum(math.prod(shape) for shape in self.shapes.values())
+        return (
+            f"{self.kind}, {parameters / 1e6:,.1f} M parameters, {self.path.stat().st_size:,} bytes: {listed}"
+        )
 
     def require(self, kind: str) -> None:
         """Raise UnsupportedCheckpointError unless the file is of this kind."""
@@ -154,7 +167,15 @@ _VECTOR = r"\nmodel\.diffusion_model\.label_emb\."
 KINDS: tuple[tuple[str, tuple[str, ...]], ...] = (
     (SUPIR, (r"control_model\.input_hint_block\.0\.weight\n", r"project_modules\.\d+\.zero_conv\.weight\n")),
     ("LoRA", (r"[._](lora_up|lora_down|lora_A|lora_B|hada_w1_a|lokr_w1)\b",)),
-    (SDXL, (_UNET, _VECTOR, r"\nconditioner\.embedders\.0\.transformer\.", r"\nconditioner\.embedders\.1\.model\.")),
+    (
+        SDXL,
+        (
+            _UNET,
+            _VECTOR,
+            r"\nconditioner\.embedders\.0\.transformer\.",
+            r"\nconditioner\.embedders\.1\.model\.",
+        ),
+    ),
     ("SDXL refiner", (_UNET, _VECTOR, r"\nconditioner\.embedders\.0\.model\.")),
     ("SDXL UNet without its text encoders", (_UNET, _VECTOR)),
     ("Stable Diffusion 1 checkpoint", (_UNET, r"\ncond_stage_model\.transformer\.")),
@@ -170,6 +191,7 @@ KINDS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("text encoder", (r"text_model\.encoder\.layers\.",)),
 )
 """What tells each kind from the others; the first whose patterns all occur counts."""
+
 
 def _is_safetensors(path: Path) -> bool:
     """A safetensors file starts with the length of its JSON header."""

@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import io
 import json
+import logging
+import re
+import tempfile
 from pathlib import Path
 
 import torch
@@ -15,14 +18,25 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from .adaptor import Adaptor
+from .checkpoint import sha256
+from .conditioning import NEGATIVE_PROMPT, POSITIVE_PROMPT
 from .config import UNetConfig, VAEConfig
+from .metadata import Label
 from .model import FIRST_STAGE, UNET, SupirModel, load_model
-from .pictures import to_image, to_tensor
+from .pictures import save_png, to_image, to_tensor
+from .pipeline import preset, resize, restore
 from .text import CLIP_G, CLIP_L
 from .unet import UNet
 from .vae import VAE, Encoder
 
-NOTICE = "The demo weights are deterministic noise: the pictures show that every part runs, not what SUPIR can do."
+log = logging.getLogger(__name__)
+
+NOTICE = (
+    "The demo weights are deterministic noise: the pictures show that every part runs, not what SUPIR can do."
+)
+
+CAPTION = "A portrait of a woman in an orange space suit, a flag behind her."
+STEPS = 20
 
 TEXT_WIDTH = 64
 CONTEXT_WIDTH = 2 * TEXT_WIDTH
@@ -58,38 +72,72 @@ def damage(photograph: Tensor, seed: int = 0) -> Tensor:
     return to_tensor(Image.open(buffer))
 
 
+def run_demo(folder: Path, seed: int = 0) -> list[Path]:
+    """Damage the photograph, restore it, and write the pictures to ``folder``; returns their paths."""
+    log.warning(NOTICE)
+    photograph = demo_photograph()
+    damaged = damage(photograph)
+    with tempfile.TemporaryDirectory() as weights:
+        model = load_demo_model(Path(weights))
+        settings = preset("quality", steps=STEPS, seed=seed)
+        restored = restore(model, damaged, settings, scale=4, caption=CAPTION)
+        hashes = {file.name: sha256(file) for file in model.files}
+    label = Label(settings, CAPTION, 4, None, hashes)
+    enlarged = resize(damaged, (photograph.shape[2], photograph.shape[3]))
+    side_by_side = torch.cat([enlarged, restored.stage1, restored.image, photograph], dim=3)
+    pictures = {
+        "damaged.png": (damaged, None),
+        "stage1.png": (restored.stage1, label),
+        "restored.png": (restored.image, label),
+        "side_by_side.png": (side_by_side, label),
+    }
+    for name, (picture, its_label) in pictures.items():
+        save_png(folder / name, picture[0], its_label)
+    return [folder / name for name in pictures]
+
+
 def load_demo_model(folder: Path) -> SupirModel:
     """Write the demo weights to ``folder``, in the published formats, and load them as real ones are."""
-    sdxl, supir, tokenizer = folder / "demo_sdxl.safetensors", folder / "demo_supir.safetensors", folder / "tokenizer"
-    torch_state = torch.random.get_rng_state()
-    try:
+    sdxl, supir, tokenizer = (
+        folder / "demo_sdxl.safetensors",
+        folder / "demo_supir.safetensors",
+        folder / "tokenizer",
+    )
+    tokens = write_tokenizer(tokenizer, POSITIVE_PROMPT + NEGATIVE_PROMPT)
+    with torch.random.fork_rng():
         torch.manual_seed(0)
-        save_file(_sdxl_state_dict(), sdxl)
+        save_file(_sdxl_state_dict(tokens), sdxl)
         save_file(_supir_state_dict(), supir)
-    finally:
-        torch.random.set_rng_state(torch_state)
-    write_byte_tokenizer(tokenizer)
     return load_model(sdxl, supir, tokenizer)
 
 
-def write_byte_tokenizer(folder: Path) -> None:
-    """A CLIP tokenizer without merges: a token for each byte, and one for each byte that ends a word."""
+def write_tokenizer(folder: Path, text: str = "") -> int:
+    """Write a CLIP tokenizer of single bytes in which each word of ``text`` is one token; returns its vocabulary."""
     printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
     others = [byte for byte in range(256) if byte not in printable]
     letters = [chr(byte) for byte in printable] + [chr(256 + i) for i in range(len(others))]
-    tokens = [*letters, *(letter + "</w>" for letter in letters), "<|startoftext|>", "<|endoftext|>"]
+    merges: dict[tuple[str, str], None] = {}
+    for word in re.findall(r"[a-z]+|\d", text.lower()):
+        start, *rest = [*word[:-1], word[-1] + "</w>"]
+        for letter in rest:
+            merges[start, letter] = None
+            start += letter
+    joined = dict.fromkeys(start + letter for start, letter in merges)
+    tokens = [*letters, *(letter + "</w>" for letter in letters), *joined, "<|startoftext|>", "<|endoftext|>"]
     folder.mkdir(parents=True, exist_ok=True)
     vocabulary = {token: i for i, token in enumerate(tokens)}
     (folder / "vocab.json").write_text(json.dumps(vocabulary), encoding="utf-8")
-    (folder / "merges.txt").write_text("#version: 0.2\n", encoding="utf-8")
+    lines = ["#version: 0.2", *(f"{start} {letter}" for start, letter in merges)]
+    (folder / "merges.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return len(tokens)
 
 
-def _sdxl_state_dict() -> dict[str, Tensor]:
+def _sdxl_state_dict(tokens: int) -> dict[str, Tensor]:
     return {
         **_half(UNET, UNet(UNET_CONFIG)),
         **_half(FIRST_STAGE, VAE(VAE_CONFIG)),
-        **_clip_l(),
-        **_clip_g(),
+        **_clip_l(tokens),
+        **_clip_g(tokens),
     }
 
 
@@ -106,13 +154,13 @@ def _half(prefix: str, module: nn.Module) -> dict[str, Tensor]:
     return {prefix + key: tensor.half() for key, tensor in module.state_dict().items()}
 
 
-TEXT_TOKENS, TEXT_POSITIONS, TEXT_LAYERS = 514, 77, 2
+TEXT_POSITIONS, TEXT_LAYERS = 77, 2
 
 
-def _clip_l() -> dict[str, Tensor]:
+def _clip_l(tokens: int) -> dict[str, Tensor]:
     """CLIP in transformers' names."""
     tensors = {
-        "embeddings.token_embedding.weight": torch.randn(TEXT_TOKENS, TEXT_WIDTH),
+        "embeddings.token_embedding.weight": torch.randn(tokens, TEXT_WIDTH),
         "embeddings.position_embedding.weight": torch.randn(TEXT_POSITIONS, TEXT_WIDTH) * 0.1,
         **_linear("final_layer_norm", nn.LayerNorm(TEXT_WIDTH)),
     }
@@ -127,10 +175,10 @@ def _clip_l() -> dict[str, Tensor]:
     return {CLIP_L + key: tensor.detach().half() for key, tensor in tensors.items()}
 
 
-def _clip_g() -> dict[str, Tensor]:
+def _clip_g(tokens: int) -> dict[str, Tensor]:
     """CLIP in OpenCLIP's names."""
     tensors = {
-        "token_embedding.weight": torch.randn(TEXT_TOKENS, TEXT_WIDTH),
+        "token_embedding.weight": torch.randn(tokens, TEXT_WIDTH),
         "positional_embedding": torch.randn(TEXT_POSITIONS, TEXT_WIDTH) * 0.1,
         "text_projection": torch.randn(TEXT_WIDTH, TEXT_WIDTH) * TEXT_WIDTH**-0.5,
         "logit_scale": torch.ones(()),

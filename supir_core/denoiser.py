@@ -21,7 +21,7 @@ from .unet import UNet
 class Denoiser(Protocol):
     """The one contract that samplers know."""
 
-    def __call__(self, x: Tensor, sigma: Tensor, schedule_sigma: float) -> Tensor:
+    def __call__(self, x: Tensor, sigma: Tensor, schedule_sigma: float, /) -> Tensor:
         """Denoise.
 
         Args:
@@ -123,7 +123,7 @@ class GuidedDenoiser:
         positive = self.positive
         if not isinstance(positive, Conditioning):
             batch = len(self.z_lq)
-            positive = Conditioning.concatenate([positive[tile.index].rows(batch) for tile in tiles])
+            positive = Conditioning.concatenate([positive[tile.place].rows(batch) for tile in tiles])
         return replace(self, z_lq=crop_tiles(self.z_lq, tiles), positive=positive)
 
     def _positive(self, rows: int) -> Conditioning:
@@ -138,7 +138,7 @@ class GuidedDenoiser:
 
     def _eps(self, x: Tensor, index: Tensor, conditions: Conditioning, strength: float) -> Tensor:
         """Noise predicted by the networks, in float32 whatever their precision."""
-        weight = self.unet.time_embed[0].weight
+        weight = next(self.unet.parameters())
         x, context, y = (t.to(weight) for t in (x, conditions.context, conditions.vector))
         fusion = None
         if strength:

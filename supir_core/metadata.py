@@ -27,17 +27,20 @@ class Label:
         settings: how the picture was restored.
         caption: what the prompt began with.
         scale: factor of enlargement.
+        size: exact (height, width) that was asked for instead.
         models: SHA-256 of each model file, by file name.
     """
 
     settings: Settings
     caption: str
     scale: float
+    size: tuple[int, int] | None
     models: Mapping[str, str]
 
     def text(self) -> dict[str, str]:
         """The PNG text entries."""
         settings = asdict(self.settings)
+        size = {"size": self.size} if self.size else {"scale": self.scale}
         return {
             "Description": DESCRIPTION,
             "Software": "supir",
@@ -45,7 +48,7 @@ class Label:
             "supir.caption": self.caption,
             "supir.positive": settings.pop("positive"),
             "supir.negative": settings.pop("negative"),
-            "supir.settings": json.dumps({"scale": self.scale, **settings}, sort_keys=True),
+            "supir.settings": json.dumps(size | settings, sort_keys=True),
             "supir.models": json.dumps(dict(self.models), sort_keys=True),
         }
 

@@ -129,7 +129,9 @@ def load_vae(checkpoint: Checkpoint, dtype: torch.dtype | None = None, **seams: 
 
 def load_text(checkpoint: Checkpoint, tokenizer: Any, dtype: torch.dtype | None = None) -> TextEncoders:
     """Build SDXL's text encoders."""
-    keys = [key for key in checkpoint.shapes if key.startswith((CLIP_L, CLIP_G)) and not UNUSED.fullmatch(key)]
+    keys = [
+        key for key in checkpoint.shapes if key.startswith((CLIP_L, CLIP_G)) and not UNUSED.fullmatch(key)
+    ]
     text = _build(
         checkpoint,
         lambda: TextEncoders(checkpoint.shapes, tokenizer),

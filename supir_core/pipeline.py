@@ -58,8 +58,8 @@ class Settings:
 
     steps: int = 50
     sampler: str = "edm"
-    cfg: Linear = Linear(3.0, 6.0)
-    control: Linear = Linear(1.0, 1.0)
+    cfg: Linear = Linear(start=3.0, end=6.0)  # noqa: RUF009 (frozen)
+    control: Linear = Linear(start=1.0, end=1.0)  # noqa: RUF009 (frozen)
     restoration_scale: float = 0.0
     s_churn: float = 5.0
     s_noise: float = 1.02
@@ -240,9 +240,9 @@ def sample(
     if settings.sampler == "dpmpp_2m_sde":
         sigmas = karras_sigmas(sigmas)
     window, overlap = settings.tile // LATENT_PIXELS, settings.overlap // LATENT_PIXELS
-    total = count_calls(
-        *z_lq.shape[2:], window, overlap, sigmas[:-1].tolist(), settings.shifting, settings.tiles_per_call
-    )
+    grid = {"shifting": settings.shifting, "tiles_per_call": settings.tiles_per_call}
+    height, width = z_lq.shape[2:]
+    total = count_calls((height, width), window, overlap, sigmas[:-1].tolist(), **grid)
     done = 0
 
     def on_tile() -> None:
@@ -258,9 +258,8 @@ def sample(
         window,
         overlap,
         blend=settings.blend,
-        shifting=settings.shifting,
-        tiles_per_call=settings.tiles_per_call,
         on_tile=on_tile,
+        **grid,
     )
     noise = seeded_noise([settings.seed + row for row in range(len(z_lq))])
     x = start_latent(noise(z_lq.float()), sigmas)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -61,7 +62,9 @@ def start_latent(unit_noise: Tensor, sigmas: Tensor) -> Tensor:
 def restore_towards(
     denoised: Tensor, z_center: Tensor | None, scale: float, sigma: float, next_sigma: float
 ) -> Tensor:
-    """Restoration guidance: pull the prediction towards the input (Yu et al. 2024, Algorithm 1)::
+    """Restoration guidance: pull the prediction towards the input (Yu et al. 2024, Algorithm 1).
+
+    ::
 
         denoised <- denoised - (sigma / SIGMA_MAX) ** scale * (denoised - z_center)
 
@@ -112,7 +115,7 @@ def sample_restore_edm(
     """
     levels = sigmas.tolist()
     steps = len(levels) - 1
-    for i, (sigma, next_sigma) in enumerate(zip(levels, levels[1:], strict=False)):
+    for i, (sigma, next_sigma) in enumerate(pairwise(levels)):
         gamma = min(s_churn / steps, 2**0.5 - 1) if s_min <= sigma <= s_max else 0.0
         sigma_hat = sigma * (1 + gamma)
         if gamma > 0:
@@ -160,7 +163,7 @@ def sample_restore_dpmpp_2m_sde(
     levels = sigmas.tolist()
     last = len(levels) - 2
     previous, h_last = x, 0.0
-    for i, (sigma, next_sigma) in enumerate(zip(levels, levels[1:], strict=False)):
+    for i, (sigma, next_sigma) in enumerate(pairwise(levels)):
         denoised = denoiser(x, x.new_full((len(x),), sigma), sigma)
         denoised = restore_towards(denoised, z_center, restoration_scale, sigma, next_sigma)
         if i == last:

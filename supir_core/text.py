@@ -134,7 +134,7 @@ def _from_openclip(key: str, value: Any) -> list[tuple[str, Any]]:
 
 
 def _prefix(clip: nn.Module) -> str:
-    """transformers before 5 keeps the encoder under ``text_model``."""
+    """Where the encoder is kept: transformers before 5 has it the encoder under ``text_model``."""
     return "text_model." if hasattr(clip, "text_model") else ""
 
 
@@ -144,7 +144,7 @@ def _penultimate(clip: Any, tokens: Tensor) -> tuple[Tensor, Tensor]:
     return out.hidden_states[-2], out.last_hidden_state
 
 
-def _clip(sizes: dict[str, int], activation: str, tokenizer: Any) -> Any:
+def _clip(sizes: dict[str, Any], activation: str, tokenizer: Any) -> Any:
     from transformers import CLIPTextConfig, CLIPTextModel
 
     config = CLIPTextConfig(
@@ -158,16 +158,19 @@ def _clip(sizes: dict[str, int], activation: str, tokenizer: Any) -> Any:
     return CLIPTextModel(config)
 
 
-def _shapes_l(shapes: Shapes) -> dict[str, int]:
+def _shapes_l(shapes: Shapes) -> dict[str, Any]:
     return _sizes(
         shapes[CLIP_L + "embeddings.token_embedding.weight"],
         shapes[CLIP_L + "embeddings.position_embedding.weight"],
         shapes[CLIP_L + "encoder.layers.0.mlp.fc1.weight"],
-        sum(bool(re.fullmatch(rf"{re.escape(CLIP_L)}encoder\.layers\.\d+\.mlp\.fc1\.weight", k)) for k in shapes),
+        sum(
+            bool(re.fullmatch(rf"{re.escape(CLIP_L)}encoder\.layers\.\d+\.mlp\.fc1\.weight", k))
+            for k in shapes
+        ),
     )
 
 
-def _shapes_g(shapes: Shapes) -> dict[str, int]:
+def _shapes_g(shapes: Shapes) -> dict[str, Any]:
     return _sizes(
         shapes[CLIP_G + "token_embedding.weight"],
         shapes[CLIP_G + "positional_embedding"],
@@ -179,7 +182,9 @@ def _shapes_g(shapes: Shapes) -> dict[str, int]:
     )
 
 
-def _sizes(tokens: Sequence[int], positions: Sequence[int], inner: Sequence[int], layers: int) -> dict[str, int]:
+def _sizes(
+    tokens: Sequence[int], positions: Sequence[int], inner: Sequence[int], layers: int
+) -> dict[str, Any]:
     return {
         "vocab_size": tokens[0],
         "hidden_size": tokens[1],

@@ -16,13 +16,13 @@ from torch import Tensor
 
 
 class Tile(NamedTuple):
-    """A window on the latent, in latent pixels; ``index`` is its number in the grid that is not shifted."""
+    """A window on the latent, in latent pixels; ``place`` is its number in the grid that is not shifted."""
 
     top: int
     left: int
     height: int
     width: int
-    index: int
+    place: int
 
 
 class TileableDenoiser(Protocol):
@@ -47,7 +47,9 @@ def starts(length: int, window: int, stride: int, shift: int = 0) -> list[int]:
     return sorted({min(max(place, 0), last) for place in places})
 
 
-def tile_grid(height: int, width: int, window: int, overlap: int, shift: tuple[int, int] = (0, 0)) -> list[Tile]:
+def tile_grid(
+    height: int, width: int, window: int, overlap: int, shift: tuple[int, int] = (0, 0)
+) -> list[Tile]:
     """Tiles that cover a latent, row-major.
 
     Args:
@@ -70,8 +72,8 @@ def tile_grid(height: int, width: int, window: int, overlap: int, shift: tuple[i
     tiles = []
     for top in starts(height, window, stride, shift[0]):
         for left in starts(width, window, stride, shift[1]):
-            index = _nearest(rows, top) * len(columns) + _nearest(columns, left)
-            tiles.append(Tile(top, left, min(window, height), min(window, width), index))
+            place = _nearest(rows, top) * len(columns) + _nearest(columns, left)
+            tiles.append(Tile(top, left, min(window, height), min(window, width), place))
     return tiles
 
 
@@ -159,7 +161,11 @@ def tile_denoiser(
                 on_tile()
             out = denoiser.crop(group)(crop_tiles(x, group), sigma.repeat(len(group)), schedule_sigma)
             for tile, part in zip(group, out.chunk(len(group)), strict=True):
-                where = (..., slice(tile.top, tile.top + tile.height), slice(tile.left, tile.left + tile.width))
+                where = (
+                    ...,
+                    slice(tile.top, tile.top + tile.height),
+                    slice(tile.left, tile.left + tile.width),
+                )
                 total[where] += part * weights
                 weight[where] += weights
         return total / weight
@@ -168,13 +174,19 @@ def tile_denoiser(
 
 
 def count_calls(
-    height: int, width: int, window: int, overlap: int, sigmas: Sequence[float], shifting: bool, tiles_per_call: int
+    size: tuple[int, int],
+    window: int,
+    overlap: int,
+    sigmas: Sequence[float],
+    *,
+    shifting: bool = False,
+    tiles_per_call: int = 1,
 ) -> int:
-    """How often a ``tile_denoiser`` with these settings calls its network over the noise levels ``sigmas``."""
+    """How often a ``tile_denoiser`` calls its network over the noise levels ``sigmas``, on a (height, width) latent."""
     calls = 0
     for sigma in sigmas:
         shift = grid_shift(sigma, window - overlap) if shifting else (0, 0)
-        calls += -(-len(tile_grid(height, width, window, overlap, shift)) // tiles_per_call)
+        calls += -(-len(tile_grid(*size, window, overlap, shift)) // tiles_per_call)
     return calls
 
 

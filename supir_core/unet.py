@@ -7,7 +7,15 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from .blocks import Attention, Downsample, ResBlock, SpatialTransformer, Upsample, attention, timestep_embedding
+from .blocks import (
+    Attention,
+    Downsample,
+    ResBlock,
+    SpatialTransformer,
+    Upsample,
+    attention,
+    timestep_embedding,
+)
 from .config import UNetConfig
 
 
@@ -105,7 +113,7 @@ class UNet(Encoder):
         h = fusion.middle(run_block(self.middle_block, h, emb, context))
         for index, block in enumerate(self.output_blocks):
             h = fusion.join(index, h, skips.pop())
-            for layer in block:
+            for layer in block.children():
                 if isinstance(layer, Upsample):
                     height, width = skips[-1].shape[2:]
                     h = layer(fusion.before_upsample(index, h), (height, width))

@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 import tempfile
 from collections.abc import Callable, Iterator
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -25,16 +25,15 @@ FINEST_WIDTH = 128
 
 
 class Plane(Protocol):
-    """A feature map that is read and written by rows."""
+    """A feature map that is read by rows."""
 
-    shape: tuple[int, int, int, int]
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """``(B, C, H, W)``."""
+        ...
 
     def read(self, top: int, bottom: int) -> Tensor:
         """Rows ``top`` to ``bottom``, ``(B, C, bottom - top, W)``."""
-        ...
-
-    def write(self, top: int, rows: Tensor) -> None:
-        """Replace the rows from ``top`` on."""
         ...
 
 
@@ -43,25 +42,21 @@ class MemoryPlane:
 
     def __init__(self, tensor: Tensor):
         self.tensor = tensor
-        self.shape = tuple(tensor.shape)
+        self.shape = tensor.shape
 
     def read(self, top: int, bottom: int) -> Tensor:
         """See Plane."""
         return self.tensor[:, :, top:bottom]
 
-    def write(self, top: int, rows: Tensor) -> None:
-        """See Plane."""
-        self.tensor[:, :, top : top + rows.shape[2]] = rows
-
 
 class FilePlane:
     """A plane in a temporary file, row by row, that keeps the moments of what is written."""
 
-    def __init__(self, shape: tuple[int, int, int, int], like: Tensor):
+    def __init__(self, shape: tuple[int, ...], like: Tensor):
         self.shape = shape
         self.dtype, self.device = like.dtype, like.device
         self.moments = Moments()
-        self._file = tempfile.TemporaryFile()
+        self._file = tempfile.TemporaryFile()  # noqa: SIM115 (deleted with the plane)
         batch, channels, _, width = shape
         self._row_bytes = batch * channels * width * like.element_size()
 
@@ -75,7 +70,7 @@ class FilePlane:
         return rows.to(self.device).permute(1, 2, 0, 3).contiguous()
 
     def write(self, top: int, rows: Tensor) -> None:
-        """See Plane; each row is written once."""
+        """Put down the rows from ``top`` on; each row is written once."""
         self.moments.add(rows)
         stored = rows.permute(2, 0, 1, 3).contiguous().cpu()
         self._file.seek(top * self._row_bytes)
@@ -121,7 +116,7 @@ class Moments:
 def encode_in_bands(encoder: Any, image: Tensor, tile: int) -> Tensor:
     """The moments that ``encoder(image)`` gives, ``(B, 8, H/8, W/8)``, in the memory of a ``tile`` squared."""
     run = _Bands(tile)
-    x: Plane = run.same_size(lambda rows: encoder.conv_in(rows), MemoryPlane(image))
+    x = _store(run.same_size(encoder.conv_in, MemoryPlane(image)))
     for level in encoder.down:
         for block in level.block:
             x = run.residual(block, x)
@@ -133,7 +128,7 @@ def encode_in_bands(encoder: Any, image: Tensor, tile: int) -> Tensor:
 def decode_in_bands(decoder: Any, z: Tensor, tile: int) -> Tensor:
     """The picture that ``decoder(z)`` gives, ``(B, 3, 8h, 8w)``, in the memory of a ``tile`` squared."""
     run = _Bands(tile)
-    x = run.middle(decoder.mid, run.same_size(lambda rows: decoder.conv_in(rows), MemoryPlane(z)))
+    x = run.middle(decoder.mid, _store(run.same_size(decoder.conv_in, MemoryPlane(z))))
     for level in reversed(decoder.up):
         for block in level.block:
             x = run.residual(block, x)
@@ -142,33 +137,51 @@ def decode_in_bands(decoder: Any, z: Tensor, tile: int) -> Tensor:
     return run.finish(decoder, x)
 
 
+class Pieces(NamedTuple):
+    """The bands of a new plane of ``height`` rows, each with its first row, as they are computed."""
+
+    height: int
+    bands: Iterator[tuple[int, Tensor]]
+
+
+def _store(pieces: Pieces) -> FilePlane:
+    """Compute the bands into a file."""
+    top, rows = next(pieces.bands)
+    batch, channels, _, width = rows.shape
+    plane = FilePlane((batch, channels, pieces.height, width), rows)
+    plane.write(top, rows)
+    for top, rows in pieces.bands:
+        plane.write(top, rows)
+    return plane
+
+
+def _join(pieces: Pieces) -> Tensor:
+    """Compute the bands into memory."""
+    _, rows = next(pieces.bands)
+    batch, channels, first, width = rows.shape
+    out = rows.new_empty(batch, channels, pieces.height, width)
+    out[:, :, :first] = rows
+    for top, rows in pieces.bands:
+        out[:, :, top : top + rows.shape[2]] = rows
+    return out
+
+
 class _Bands:
-    """The layers of the VAE, each a pass from planes to a new plane."""
+    """The layers of the VAE, each a pass over planes that gives a new one."""
 
     def __init__(self, tile: int):
         self.budget = tile * tile * FINEST_WIDTH
 
-    def same_size(self, function: Callable[..., Tensor], *sources: Plane) -> FilePlane:
-        """A pass that keeps the size; ``function`` gets the rows with one more on either side."""
-        height = sources[0].shape[2]
-
-        def band(top: int, bottom: int) -> Tensor:
-            first, last = max(top - 1, 0), min(bottom + 1, height)
-            out = function(*(source.read(first, last) for source in sources))
-            return out[:, :, top - first : bottom - first]
-
-        return self._collect(band, height, sources[0])
-
     def residual(self, block: Any, x: FilePlane) -> FilePlane:
         """A ResnetBlock: the second norm needs the whole of the first half."""
         narrow = hasattr(block, "nin_shortcut")
-        h = self.same_size(lambda rows: block.conv1(F.silu(x.normalise(block.norm1, rows))), x)
+        h = _store(self.same_size(lambda rows: block.conv1(F.silu(x.normalise(block.norm1, rows))), x))
 
         def second(h_rows: Tensor, x_rows: Tensor) -> Tensor:
             shortcut = block.nin_shortcut(x_rows) if narrow else x_rows
             return shortcut + block.conv2(F.silu(h.normalise(block.norm2, h_rows)))
 
-        return self.same_size(second, h, x)
+        return _store(self.same_size(second, h, x))
 
     def downsample(self, conv: nn.Module, x: FilePlane) -> FilePlane:
         """A convolution of stride 2, padded at the right and the bottom only."""
@@ -178,7 +191,7 @@ class _Bands:
             rows = x.read(2 * top, min(2 * bottom + 1, height))
             return conv(F.pad(rows, (0, 1, 0, 2 * (bottom - top) + 1 - rows.shape[2])))
 
-        return self._collect(band, height // 2, x)
+        return _store(self._bands(band, height // 2, x))
 
     def upsample(self, conv: nn.Module, x: FilePlane) -> FilePlane:
         """Nearest-neighbour enlargement by two, then a convolution."""
@@ -189,7 +202,7 @@ class _Bands:
             rows = conv(F.interpolate(x.read(first, last), scale_factor=2.0, mode="nearest"))
             return rows[:, :, top - 2 * first : bottom - 2 * first]
 
-        return self._collect(band, 2 * height, x)
+        return _store(self._bands(band, 2 * height, x))
 
     def middle(self, mid: Any, x: FilePlane) -> FilePlane:
         """Residual, attention, residual."""
@@ -198,41 +211,48 @@ class _Bands:
     def attend(self, block: Any, x: FilePlane) -> FilePlane:
         """Attention of every pixel over every pixel, by the online softmax."""
         k, v = (
-            self.same_size(lambda rows, layer=layer: layer(x.normalise(block.norm, rows)), x)
+            _store(self.same_size(lambda rows, layer=layer: layer(x.normalise(block.norm, rows)), x))
             for layer in (block.k, block.v)
         )
         # the scores of a band of queries over a band of keys are to fit the budget too
         rows_at_once = max(1, math.isqrt(self.budget) // x.shape[3])
+        height = x.shape[2]
 
         def band(top: int, bottom: int) -> Tensor:
             rows = x.read(top, bottom)
             outs = []
             for first, last in _spans(bottom - top, rows_at_once):
                 q = block.q(x.normalise(block.norm, rows[:, :, first:last]))
-                keys = ((k.read(*span), v.read(*span)) for span in _spans(x.shape[2], rows_at_once))
+                keys = ((k.read(*span), v.read(*span)) for span in _spans(height, rows_at_once))
                 outs.append(online_attention(q, keys))
             return rows + block.proj_out(torch.cat(outs, dim=2))
 
-        return self._collect(band, x.shape[2], x)
+        return _store(self._bands(band, height, x))
 
     def finish(self, net: Any, x: FilePlane) -> Tensor:
         """Norm, SiLU and the last convolution, into memory."""
-        out = self.same_size(lambda rows: net.conv_out(F.silu(x.normalise(net.norm_out, rows))), x)
-        return out.read(0, out.shape[2])
+        return _join(self.same_size(lambda rows: net.conv_out(F.silu(x.normalise(net.norm_out, rows))), x))
 
-    def _collect(self, band: Callable[[int, int], Tensor], height: int, source: Plane) -> FilePlane:
-        """Write the bands that cover ``height`` rows to a new plane."""
+    def same_size(self, function: Callable[..., Tensor], *sources: Plane) -> Pieces:
+        """A pass that keeps the size; ``function`` gets the rows with one more on either side."""
+        height = sources[0].shape[2]
+
+        def band(top: int, bottom: int) -> Tensor:
+            first, last = max(top - 1, 0), min(bottom + 1, height)
+            out = function(*(source.read(first, last) for source in sources))
+            return out[:, :, top - first : bottom - first]
+
+        return self._bands(band, height, sources[0])
+
+    def _bands(self, band: Callable[[int, int], Tensor], height: int, source: Plane) -> Pieces:
+        """The bands that cover ``height`` rows, as high as the budget allows."""
         batch, channels, source_height, width = source.shape
-        # a row of the result has at most the source's channels, or twice them, at height / source_height its width
+        # a residual block may have twice its input's channels, an Upsample has four times its input's pixels
         row = 2 * batch * max(channels, 32) * width * height // source_height
-        plane: FilePlane | None = None
-        for top, bottom in _spans(height, max(1, self.budget // row)):
-            rows = band(top, bottom)
-            if plane is None:
-                plane = FilePlane((batch, rows.shape[1], height, rows.shape[3]), rows)
-            plane.write(top, rows)
-        assert plane is not None
-        return plane
+        return Pieces(
+            height,
+            ((top, band(top, bottom)) for top, bottom in _spans(height, max(1, self.budget // row))),
+        )
 
 
 def online_attention(q: Tensor, keys: Iterator[tuple[Tensor, Tensor]]) -> Tensor:
@@ -246,20 +266,15 @@ def online_attention(q: Tensor, keys: Iterator[tuple[Tensor, Tensor]]) -> Tensor
         ``(B, C, h, w)``.
     """
     queries = rearrange(q, "b c h w -> b (h w) c") * q.shape[1] ** -0.5
-    highest = total = out = None
+    highest = queries.new_full((*queries.shape[:2], 1), -math.inf, dtype=torch.float32)
+    total, out = torch.zeros_like(highest), torch.zeros_like(queries, dtype=torch.float32)
     for k, v in keys:
         scores = (queries @ rearrange(k, "b c h w -> b c (h w)")).float()
-        top = scores.amax(-1, keepdim=True)
-        if highest is not None:
-            top = torch.maximum(top, highest)
+        top = torch.maximum(highest, scores.amax(-1, keepdim=True))
+        faded = (highest - top).exp()
         weights = scores.sub_(top).exp_()
-        value = (weights.to(v.dtype) @ rearrange(v, "b c h w -> b (h w) c")).float()
-        if highest is None:
-            total, out = weights.sum(-1, keepdim=True), value
-        else:
-            faded = (highest - top).exp()
-            total = total * faded + weights.sum(-1, keepdim=True)
-            out = out * faded + value
+        total = total * faded + weights.sum(-1, keepdim=True)
+        out = out * faded + (weights.to(v.dtype) @ rearrange(v, "b c h w -> b (h w) c")).float()
         highest = top
     return rearrange((out / total).to(q.dtype), "b (h w) c -> b c h w", h=q.shape[2])
 

@@ -1,0 +1,8 @@
+"""``python -m supir_core`` is the ``supir`` command."""
+
+import sys
+
+from .cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())
