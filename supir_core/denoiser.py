@@ -27,7 +27,7 @@ class Denoiser(Protocol):
         Args:
             x: noisy latent, ``(B, 4, h, w)``, scaled latent units.
             sigma: noise level of each row, ``(B,)``.
-            schedule_sigma: noise level before churn, which the schedules of CFG and control strength follow.
+            schedule_sigma: noise level before churn, which the schedule of the control strength follows.
 
         Returns:
             The clean latent as predicted, shaped as ``x``.
@@ -73,6 +73,7 @@ class GuidedDenoiser:
         denoised = x - sigma * eps(x / sqrt(sigma^2 + 1), index of sigma)
         result   = uncond + cfg(sigma) * (cond - uncond)
 
+    As released, the CFG scale follows the churned sigma, the control strength the one before churn.
     The unconditional rows are left out while the CFG scale is exactly 1, the adaptor while the strength is 0.
 
     Attributes:
@@ -99,9 +100,9 @@ class GuidedDenoiser:
             raise ValueError(
                 f"x is {tuple(x.shape)} but z_lq is {tuple(self.z_lq.shape)}; encode a picture of the same size"
             )
-        scale = self.cfg.at(schedule_sigma)
+        scales = [self.cfg.at(level) for level in sigma.tolist()]
         positive = self._positive(len(x))
-        conditions = [positive] if scale == 1 else [self.negative.rows(len(x)), positive]
+        conditions = [positive] if set(scales) == {1.0} else [self.negative.rows(len(x)), positive]
         batch = Conditioning.concatenate(conditions)
         copies = len(conditions)
         index = nearest_index(sigma)
@@ -116,7 +117,7 @@ class GuidedDenoiser:
         if copies == 1:
             return denoised[0]
         uncond, cond = denoised
-        return uncond + scale * (cond - uncond)
+        return uncond + x.new_tensor(scales)[:, None, None, None] * (cond - uncond)
 
     def crop(self, tiles: Sequence[Tile]) -> GuidedDenoiser:
         """The denoiser of a batch of tiles (tile-major rows), each with its own crop and positive prompt."""

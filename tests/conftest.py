@@ -1,0 +1,34 @@
+from pathlib import Path
+
+import pytest
+import torch
+
+from supir_core.demo import load_demo_model
+
+GOLDEN = Path(__file__).parent / "data" / "golden"
+ERRORS = pytest.StashKey[list]()
+
+
+def pytest_addoption(parser):
+    parser.addoption("--golden-dir", type=Path, default=GOLDEN, help="folder with a manifest.json, or of such folders")
+
+
+def pytest_configure(config):
+    config.stash[ERRORS] = []
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    if config.stash[ERRORS]:
+        terminalreporter.section("relative errors against the golden numbers")
+        for line in config.stash[ERRORS]:
+            terminalreporter.write_line(line)
+
+
+@pytest.fixture(autouse=True)
+def seed():
+    torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def demo_model(tmp_path_factory):
+    return load_demo_model(tmp_path_factory.mktemp("weights"))
