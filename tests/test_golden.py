@@ -44,7 +44,9 @@ def test_golden_file(golden_file, request):
         }
     expected = {name for name in tensors if not INPUTS.fullmatch(name)}
     for name, error in errors.items():
-        request.config.stash[ERRORS].append(f"{golden_file.stem:28} {name:16} {error:.1e}  (limit {limit:.0e})")
+        request.config.stash[ERRORS].append(
+            f"{golden_file.stem:28} {name:16} {error:.1e}  (limit {limit:.0e})"
+        )
     assert expected <= set(errors), f"not checked: {sorted(expected - set(errors))}"
     assert max(errors.values()) < limit
 
