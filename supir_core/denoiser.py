@@ -80,7 +80,7 @@ class GuidedDenoiser:
         unet: the frozen UNet.
         adaptor: SUPIR's adaptor and connectors.
         z_lq: low-quality latent, ``(B, 4, h, w)``, scaled.
-        positive: what to restore towards: one for the whole picture, or one for each tile, row-major.
+        positives: what to restore towards: one for the whole picture, or one for each tile, row-major.
         negative: what to keep away from.
         cfg: classifier-free guidance scale; larger follows the prompts more and the input less.
         control: strength of the adaptor, 0 to 1; larger follows the input more.
@@ -89,19 +89,16 @@ class GuidedDenoiser:
     unet: UNet
     adaptor: Adaptor
     z_lq: Tensor
-    positive: Conditioning | Sequence[Conditioning]
+    positives: Sequence[Conditioning]
     negative: Conditioning
     cfg: Linear
     control: Linear
 
     def __call__(self, x: Tensor, sigma: Tensor, schedule_sigma: float) -> Tensor:
         """See Denoiser."""
-        if x.shape != self.z_lq.shape:
-            raise ValueError(
-                f"x is {tuple(x.shape)} but z_lq is {tuple(self.z_lq.shape)}; encode a picture of the same size"
-            )
+        self._check(x)
         scales = [self.cfg.at(level) for level in sigma.tolist()]
-        positive = self._positive(len(x))
+        positive = self.positives[0].rows(len(x))
         conditions = [positive] if set(scales) == {1.0} else [self.negative.rows(len(x)), positive]
         batch = Conditioning.concatenate(conditions)
         copies = len(conditions)
@@ -121,21 +118,23 @@ class GuidedDenoiser:
 
     def crop(self, tiles: Sequence[Tile]) -> GuidedDenoiser:
         """The denoiser of a batch of tiles (tile-major rows), each with its own crop and positive prompt."""
-        positive = self.positive
-        if not isinstance(positive, Conditioning):
+        positives = self.positives
+        if len(positives) > 1:
             batch = len(self.z_lq)
-            positive = Conditioning.concatenate([positive[tile.place].rows(batch) for tile in tiles])
-        return replace(self, z_lq=crop_tiles(self.z_lq, tiles), positive=positive)
+            rows = [positives[tile.place].rows(batch) for tile in tiles]
+            positives = [Conditioning.concatenate(rows)]
+        return replace(self, z_lq=crop_tiles(self.z_lq, tiles), positives=positives)
 
-    def _positive(self, rows: int) -> Conditioning:
-        if isinstance(self.positive, Conditioning):
-            return self.positive.rows(rows)
-        if len(self.positive) == 1:
-            return self.positive[0].rows(rows)
-        raise ValueError(
-            f"got {len(self.positive)} positive prompts for a picture that is denoised in one piece; "
-            "give one prompt, or one for each tile and wrap the denoiser in tiles"
-        )
+    def _check(self, x: Tensor) -> None:
+        if x.shape != self.z_lq.shape:
+            raise ValueError(
+                f"x is {tuple(x.shape)} but z_lq is {tuple(self.z_lq.shape)}; encode a picture of the same size"
+            )
+        if len(self.positives) != 1:
+            raise ValueError(
+                f"got {len(self.positives)} positive prompts for a picture that is denoised in one piece; "
+                "give one prompt, or one for each tile and wrap the denoiser in tiles"
+            )
 
     def _eps(self, x: Tensor, index: Tensor, conditions: Conditioning, strength: float) -> Tensor:
         """Noise predicted by the networks, in float32 whatever their precision."""

@@ -177,9 +177,9 @@ def restore(
     report(Progress("encode", 0, 1))
     damaged = from_unit(canvas.place(picture[:, :3].to(model.device, torch.float32)))
     z_lq, stage1, z_center = encode_stage1(model, damaged, settings)
-    positive, negative = encode_prompts(model, captions, settings)
+    positives, negative = encode_prompts(model, captions, settings)
     denoiser = GuidedDenoiser(
-        model.unet, model.adaptor, z_lq, positive, negative, settings.cfg, settings.control
+        model.unet, model.adaptor, z_lq, positives, negative, settings.cfg, settings.control
     )
     with model.at_work(model.unet, model.adaptor):
         latent = sample(denoiser, z_center, settings, report)

@@ -6,6 +6,8 @@ import torch
 from supir_core.demo import load_demo_model
 
 GOLDEN = Path(__file__).parent / "data" / "golden"
+torch.set_num_threads(1)  # the networks here are tiny: threads cost more than they give
+
 ERRORS = pytest.StashKey[list]()
 
 

@@ -75,7 +75,7 @@ class Golden:
             self.unet,
             self.adaptor,
             z_lq,
-            positives or self.conditioning("c0"),
+            positives or [self.conditioning("c0")],
             self.conditioning("uc"),
             Linear(run["cfg_start"], run["cfg_end"]),
             Linear(end if start is None else start, end),

@@ -23,7 +23,7 @@ def denoiser(demo_model):
         demo_model.unet,
         demo_model.adaptor,
         torch.randn(2, 4, 16, 24),
-        conditioning(demo_model),
+        [conditioning(demo_model)],
         conditioning(demo_model),
         Linear(7.0, 4.0),
         Linear(1.0, 1.0),
@@ -117,15 +117,15 @@ def test_each_tile_gets_its_own_prompt(denoiser, demo_model):
     tiles = tile_grid(16, 24, 12, 0)
     prompts = [conditioning(demo_model) for _ in tiles]
     x = torch.randn(2, 4, 16, 24)
-    together = tile_denoiser(replace(denoiser, positive=prompts), 12, 0, tiles_per_call=4)(x, SIGMA, 2.0)
+    together = tile_denoiser(replace(denoiser, positives=prompts), 12, 0, tiles_per_call=4)(x, SIGMA, 2.0)
     tile = tiles[1]
     where = (..., slice(tile.top, tile.top + 4), slice(tile.left, tile.left + 12))  # not shared with another
-    alone = replace(denoiser, positive=prompts[1]).crop([tile])(x[..., :12, 12:], SIGMA, 2.0)
+    alone = replace(denoiser, positives=prompts[1:2]).crop([tile])(x[..., :12, 12:], SIGMA, 2.0)
     assert torch.allclose(together[where], alone[..., :4, :], atol=1e-4)
 
 
 def test_prompts_for_tiles_without_tiles_are_refused(denoiser, demo_model):
-    many = replace(denoiser, positive=[conditioning(demo_model)] * 3)
+    many = replace(denoiser, positives=[conditioning(demo_model)] * 3)
     with pytest.raises(ValueError, match="3 positive prompts"):
         many(torch.randn(2, 4, 16, 24), SIGMA, 2.0)
 

@@ -111,7 +111,7 @@ def schedules(golden, g, _):
 def denoiser(golden, g, _):
     inputs = golden.load("adaptor")
     run = {"control_start": None, "control_end": 1.0, "cfg_start": 1.0, "cfg_end": 1.0}
-    ours = golden.denoiser(inputs["lq"], run, Conditioning(inputs["context"], inputs["y"]))
+    ours = golden.denoiser(inputs["lq"], run, [Conditioning(inputs["context"], inputs["y"])])
     return [("denoised", ours(g["x"], g["sigma"], 1.0))]
 
 

@@ -1,0 +1,43 @@
+"""What may import what, read from the source."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+HOST = {"comfy", "comfy_api", "comfy_extras", "folder_paths", "nodes", "server", "execution"}
+SOURCES = sorted(ROOT.glob("supir_core/**/*.py"))
+
+
+def imports(path):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (name.name for name in node.names)
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            yield node.module
+
+
+def module_level_imports(path):
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.Import):
+            yield from (name.name for name in node.names)
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            yield node.module
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.name)
+def test_the_library_knows_no_host_and_imports_itself_relatively(path):
+    roots = {name.partition(".")[0] for name in imports(path)}
+    assert not roots & (HOST | {"supir_core"})
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.name)
+def test_heavy_packages_are_imported_where_they_are_used(path):
+    roots = {name.partition(".")[0] for name in module_level_imports(path)}
+    assert not roots & {"transformers", "accelerate", "bitsandbytes", "skimage"}
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.name)
+def test_no_file_outgrows_a_reader(path):
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= 350
