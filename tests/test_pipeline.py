@@ -73,7 +73,8 @@ def test_each_preset_runs(demo_model, name):
 def test_restoration_guidance_reaches_the_sampler(demo_model):
     source = picture(64, 64)
     free, guided = (
-        restore(demo_model, source, replace(FAST, steps=4, restoration_scale=scale)).image for scale in (0.0, 0.5)
+        restore(demo_model, source, replace(FAST, steps=4, restoration_scale=scale)).image
+        for scale in (0.0, 0.5)
     )
     assert not torch.allclose(free, guided, atol=0.05)
 
