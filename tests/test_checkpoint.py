@@ -209,7 +209,7 @@ def test_an_inpainting_model_is_refused(files, tmp_path):
     tensors["model.diffusion_model.out.2.weight"] = torch.zeros(9, 32, 3, 3)
     tensors["model.diffusion_model.out.2.bias"] = torch.zeros(9)
     save_file(tensors, tmp_path / "inpaint.safetensors")
-    with pytest.raises(UnsupportedCheckpointError, match="takes 9 channels.*inpainting"):
+    with pytest.raises(UnsupportedCheckpointError, match=r"takes 9 channels.*inpainting"):
         load_model(tmp_path / "inpaint.safetensors", files[1], tokenizer_of(files))
 
 
