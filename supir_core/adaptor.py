@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from .blocks import Attention, attention
+from .blocks import Attention, Text, attention
 from .config import UNetConfig
 from .connectors import ConnectorFusion, build_connectors
 from .unet import Encoder, run_block
@@ -20,14 +20,16 @@ class ControlEncoder(Encoder):
         hint = operations.Conv2d(config.in_channels, config.widths[0], 3, padding=1)
         self.input_hint_block = nn.Sequential(hint)
 
-    def forward(self, z_lq: Tensor, x: Tensor, timesteps: Tensor, context: Tensor, y: Tensor) -> list[Tensor]:
+    def forward(
+        self, z_lq: Tensor, x: Tensor, timesteps: Tensor, context: Tensor | Text, y: Tensor
+    ) -> list[Tensor]:
         """Read the low-quality latent beside the noisy one.
 
         Args:
             z_lq: low-quality latent, ``(B, 4, h, w)``, scaled.
             x: noisy latent as the UNet gets it, ``(B, 4, h, w)``.
             timesteps: training timestep indices, ``(B,)``.
-            context: text tokens, ``(B, T, context_width)``.
+            context: text tokens, ``(B, T, context_width)``, or a Text of them, which spares work at later calls.
             y: pooled text and sizes, ``(B, vector_width)``.
 
         Returns:
@@ -57,7 +59,7 @@ class Adaptor(nn.Module):
         self.project_modules = build_connectors(config.widths, operations, attention)
 
     def forward(
-        self, z_lq: Tensor, x: Tensor, timesteps: Tensor, context: Tensor, y: Tensor, strength: float
+        self, z_lq: Tensor, x: Tensor, timesteps: Tensor, context: Tensor | Text, y: Tensor, strength: float
     ) -> ConnectorFusion:
         """Run the control encoder (see there) and return its features as a fusion of ``strength``."""
         return ConnectorFusion(

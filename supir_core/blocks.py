@@ -58,8 +58,25 @@ class ResBlock(nn.Module):
         return self.skip_connection(x) + self.out_layers(h)
 
 
+class Text:
+    """Text tokens ``(B, T, C)``, and the keys and values that attention layers make of them.
+
+    A layer makes them once for each Text: pass the same one at every step and that work is not repeated.
+    """
+
+    def __init__(self, tokens: Tensor):
+        self.tokens = tokens
+        self._read: dict[nn.Module, tuple[Tensor, Tensor]] = {}
+
+    def read_by(self, layer: CrossAttention) -> tuple[Tensor, Tensor]:
+        """Keys and values of ``layer``."""
+        if layer not in self._read:
+            self._read[layer] = layer.to_k(self.tokens), layer.to_v(self.tokens)
+        return self._read[layer]
+
+
 class CrossAttention(nn.Module):
-    """Attention over a context; over the queries themselves where none is given."""
+    """Attention over a context or a text; over the queries themselves where none is given."""
 
     def __init__(
         self, width: int, context_width: int, operations: Any = nn, attention: Attention = attention
@@ -72,9 +89,13 @@ class CrossAttention(nn.Module):
         self.to_v = operations.Linear(context_width, width, bias=False)
         self.to_out = nn.Sequential(operations.Linear(width, width))
 
-    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        context = x if context is None else context
-        return self.to_out(self.attention(self.to_q(x), self.to_k(context), self.to_v(context), self.heads))
+    def forward(self, x: Tensor, context: Tensor | Text | None = None) -> Tensor:
+        if isinstance(context, Text):
+            k, v = context.read_by(self)
+        else:
+            context = x if context is None else context
+            k, v = self.to_k(context), self.to_v(context)
+        return self.to_out(self.attention(self.to_q(x), k, v, self.heads))
 
 
 class GEGLU(nn.Module):
@@ -117,7 +138,7 @@ class BasicTransformerBlock(nn.Module):
         self.norm2 = operations.LayerNorm(width)
         self.norm3 = operations.LayerNorm(width)
 
-    def forward(self, x: Tensor, context: Tensor) -> Tensor:
+    def forward(self, x: Tensor, context: Tensor | Text) -> Tensor:
         x = x + self.attn1(self.norm1(x))
         x = x + self.attn2(self.norm2(x), context)
         return x + self.ff(self.norm3(x))
@@ -142,7 +163,7 @@ class SpatialTransformer(nn.Module):
         )
         self.proj_out = operations.Linear(channels, channels)
 
-    def forward(self, x: Tensor, context: Tensor) -> Tensor:
+    def forward(self, x: Tensor, context: Tensor | Text) -> Tensor:
         h = rearrange(self.norm(x), "b c h w -> b (h w) c")
         h = self.proj_in(h)
         for block in self.transformer_blocks:

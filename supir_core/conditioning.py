@@ -26,7 +26,7 @@ SIZE_CONDITION = (1024, 1024, 0, 0, 1024, 1024)
 """SDXL's original size, crop and target size: as released always these, whatever the picture's size."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Conditioning:
     """What the UNet knows besides the latent.
 

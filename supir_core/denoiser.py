@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Protocol
 
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from .adaptor import Adaptor
+from .blocks import Text
 from .conditioning import Conditioning
 from .config import SIGMA_MAX
 from .tiling import Tile, crop_tiles
@@ -64,6 +65,22 @@ class Linear:
         return self.end + (self.start - self.end) * sigma / SIGMA_MAX
 
 
+class Texts:
+    """The conditions of the last call as the networks took them, for a next call with the same ones."""
+
+    def __init__(self) -> None:
+        self._key: tuple[object, ...] = ()
+        self._rows: tuple[Text, Tensor] | None = None
+
+    def rows(self, conditions: Sequence[Conditioning], rows: int, like: Tensor) -> tuple[Text, Tensor]:
+        """Text and vector of ``rows`` rows for each of the conditions, in the precision of ``like``."""
+        key = (*conditions, rows, like.dtype, like.device)
+        if self._rows is None or key != self._key:
+            batch = Conditioning.concatenate([condition.rows(rows) for condition in conditions])
+            self._key, self._rows = key, (Text(batch.context.to(like)), batch.vector.to(like))
+        return self._rows
+
+
 @dataclass(frozen=True)
 class GuidedDenoiser:
     """SUPIR's denoiser: adaptor and UNet on the conditional and unconditional rows together, then CFG.
@@ -84,6 +101,7 @@ class GuidedDenoiser:
         negative: what to keep away from.
         cfg: classifier-free guidance scale; larger follows the prompts more and the input less.
         control: strength of the adaptor, 0 to 1; larger follows the input more.
+        texts: what is kept of the prompts from call to call; it goes with the denoiser.
     """
 
     unet: UNet
@@ -93,25 +111,19 @@ class GuidedDenoiser:
     negative: Conditioning
     cfg: Linear
     control: Linear
+    texts: Texts = field(default_factory=Texts, repr=False)
 
     def __call__(self, x: Tensor, sigma: Tensor, schedule_sigma: float) -> Tensor:
         """See Denoiser."""
         self._check(x)
         scales = [self.cfg.at(level) for level in sigma.tolist()]
-        positive = self.positives[0].rows(len(x))
-        conditions = [positive] if set(scales) == {1.0} else [self.negative.rows(len(x)), positive]
-        batch = Conditioning.concatenate(conditions)
-        copies = len(conditions)
+        conditions = self.positives if set(scales) == {1.0} else [self.negative, *self.positives]
         index = nearest_index(sigma)
         snapped = training_sigmas().to(x)[index][:, None, None, None]
-        eps = self._eps(
-            (x / (snapped**2 + 1).sqrt()).repeat(copies, 1, 1, 1),
-            index.repeat(copies),
-            batch,
-            self.control.at(schedule_sigma),
-        )
-        denoised = x - snapped * eps.view(copies, *x.shape)
-        if copies == 1:
+        scaled = x / (snapped**2 + 1).sqrt()
+        eps = self._eps(scaled, index, conditions, self.control.at(schedule_sigma))
+        denoised = x - snapped * eps
+        if len(conditions) == 1:
             return denoised[0]
         uncond, cond = denoised
         return uncond + x.new_tensor(scales)[:, None, None, None] * (cond - uncond)
@@ -136,12 +148,15 @@ class GuidedDenoiser:
                 "give one prompt, or one for each tile and wrap the denoiser in tiles"
             )
 
-    def _eps(self, x: Tensor, index: Tensor, conditions: Conditioning, strength: float) -> Tensor:
-        """Noise predicted by the networks, in float32 whatever their precision."""
+    def _eps(self, x: Tensor, index: Tensor, conditions: Sequence[Conditioning], strength: float) -> Tensor:
+        """Noise predicted under each of the conditions, ``(conditions, *x.shape)``.
+
+        The networks run once, in their own precision; the result is float32.
+        """
         weight = next(self.unet.parameters())
-        x, context, y = (t.to(weight) for t in (x, conditions.context, conditions.vector))
-        fusion = None
-        if strength:
-            z_lq = self.z_lq.to(weight).repeat(len(x) // len(self.z_lq), 1, 1, 1)
-            fusion = self.adaptor(z_lq, x, index, context, y, strength)
-        return self.unet(x, index, context, y, fusion).float()
+        text, y = self.texts.rows(conditions, len(x), weight)
+        copies = len(conditions)
+        x, z_lq = (t.to(weight).repeat(copies, 1, 1, 1) for t in (x, self.z_lq))
+        index = index.repeat(copies)
+        fusion = self.adaptor(z_lq, x, index, text, y, strength) if strength else None
+        return self.unet(x, index, text, y, fusion).float().unflatten(0, (copies, -1))

@@ -12,6 +12,7 @@ from .blocks import (
     Downsample,
     ResBlock,
     SpatialTransformer,
+    Text,
     Upsample,
     attention,
     timestep_embedding,
@@ -92,14 +93,14 @@ class UNet(Encoder):
         )
 
     def forward(
-        self, x: Tensor, timesteps: Tensor, context: Tensor, y: Tensor, fusion: Fusion | None = None
+        self, x: Tensor, timesteps: Tensor, context: Tensor | Text, y: Tensor, fusion: Fusion | None = None
     ) -> Tensor:
         """Predict the noise in ``x``.
 
         Args:
             x: scaled noisy latent, ``(B, 4, h, w)``, any size.
             timesteps: training timestep indices, ``(B,)``.
-            context: text tokens, ``(B, T, context_width)``.
+            context: text tokens, ``(B, T, context_width)``, or a Text of them, which spares work at later calls.
             y: pooled text and sizes, ``(B, vector_width)``.
             fusion: what acts between encoder and decoder; plain SDXL where none is given.
         """
@@ -122,14 +123,14 @@ class UNet(Encoder):
         return self.out(h)
 
 
-def run_block(block: nn.Module, h: Tensor, emb: Tensor, context: Tensor) -> Tensor:
+def run_block(block: nn.Module, h: Tensor, emb: Tensor, context: Tensor | Text) -> Tensor:
     """Run the layers of one block, each with the inputs of its kind."""
     for layer in block.children():
         h = run_layer(layer, h, emb, context)
     return h
 
 
-def run_layer(layer: nn.Module, h: Tensor, emb: Tensor, context: Tensor) -> Tensor:
+def run_layer(layer: nn.Module, h: Tensor, emb: Tensor, context: Tensor | Text) -> Tensor:
     """Run one layer of a block."""
     if isinstance(layer, ResBlock):
         return layer(h, emb)

@@ -171,6 +171,7 @@ def test_a_pickle_with_code_in_it_runs_nothing(zipped, tmp_path):
     assert not trap.exists()
 
 
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 def test_a_plain_pickle_with_code_in_it_runs_nothing(tmp_path):
     path, trap = tmp_path / "evil.pt", tmp_path / "sprung"
     path.write_bytes(pickle.dumps(Trap(trap)))

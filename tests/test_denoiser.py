@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from supir_core.conditioning import Conditioning
-from supir_core.denoiser import GuidedDenoiser, Linear, nearest_index, training_sigmas
+from supir_core.denoiser import GuidedDenoiser, Linear, Texts, nearest_index, training_sigmas
 from supir_core.tiling import tile_denoiser, tile_grid
 
 SIGMA = torch.tensor([2.0, 2.0])
@@ -133,3 +133,20 @@ def test_prompts_for_tiles_without_tiles_are_refused(denoiser, demo_model):
 def test_a_latent_of_another_size_is_refused(denoiser):
     with pytest.raises(ValueError, match=r"x is \(2, 4, 8, 8\) but z_lq is \(2, 4, 16, 24\)"):
         denoiser(torch.randn(2, 4, 8, 8), SIGMA, 2.0)
+
+
+@torch.no_grad()
+def test_the_text_is_read_once_over_all_steps_and_tiles(denoiser, demo_model, monkeypatch):
+    layer = demo_model.unet.middle_block[1].transformer_blocks[0].attn2
+    read, forward = [], layer.to_k.forward
+    monkeypatch.setattr(layer.to_k, "forward", lambda x: read.append(1) or forward(x))
+    x = torch.randn(2, 4, 16, 24)
+    tiled = tile_denoiser(denoiser, 12, 4)
+    first, again = tiled(x, SIGMA, 2.0), tiled(x, SIGMA, 2.0)
+    assert len(read) == 1
+    assert torch.equal(first, again)
+    other = replace(
+        denoiser, positives=[conditioning(demo_model)]
+    )  # shares what was kept, and must not use it
+    fresh = replace(other, texts=Texts())
+    assert torch.equal(other(x, SIGMA, 2.0), fresh(x, SIGMA, 2.0))
