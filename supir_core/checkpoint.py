@@ -260,6 +260,8 @@ def _guess(head: bytes) -> str:
         return "an empty file"
     if head.startswith(b"version https://git-lfs"):
         return "a Git LFS pointer in place of the file: fetch the real one with `git lfs pull` or download it again"
+    if head.startswith((b"\xff\xd8", b"\x89PNG")):
+        return "a picture"
     if head.lstrip()[:1] == b"<":
         return "a web page: the download link led to a page, not to the file"
     if all(byte in b"\t\n\r" or 32 <= byte < 127 for byte in head):

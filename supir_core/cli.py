@@ -165,7 +165,7 @@ def _model(options: argparse.Namespace, stack: ExitStack) -> SupirModel:
         return load_demo_model(Path(stack.enter_context(tempfile.TemporaryDirectory())))
     missing = [f"--{name} FILE" for name in ("sdxl", "supir") if getattr(options, name) is None]
     if missing:
-        raise ValueError(f"{' and '.join(missing)} is needed; or --demo to try without the real weights")
+        raise ValueError(f"{' and '.join(missing)} expected; or --demo to try without the real weights")
     dtype = DTYPES[options.dtype] if options.dtype else None
     return load_model(options.sdxl, options.supir, options.tokenizer, options.device, dtype)
 

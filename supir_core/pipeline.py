@@ -28,6 +28,11 @@ from .vae import from_unit, to_unit
 
 SIDE_MULTIPLE = 64
 VAE_TILE = 512
+CHOICES = {
+    "sampler": ("edm", "dpmpp_2m_sde"),
+    "blend": ("smooth", "exact"),
+    "color_fix": ("wavelet", "adain", "none"),
+}
 
 
 @dataclass(frozen=True)
@@ -78,8 +83,13 @@ class Settings:
 
     def __post_init__(self) -> None:
         """Refuse what cannot work, with a word on what would."""
-        if self.sampler not in ("edm", "dpmpp_2m_sde"):
-            raise ValueError(f'sampler must be "edm" or "dpmpp_2m_sde", got "{self.sampler}"')
+        for name, choices in CHOICES.items():
+            if getattr(self, name) not in choices:
+                listed = " or ".join(f'"{choice}"' for choice in choices)
+                raise ValueError(f'{name} must be {listed}, got "{getattr(self, name)}"')
+        for name in ("steps", "tiles_per_call", "vae_tile"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         if self.tile < SIDE_MULTIPLE or self.tile % SIDE_MULTIPLE:
             raise ValueError(f"tile must be a positive multiple of {SIDE_MULTIPLE} pixels, got {self.tile}")
         if not 0 <= self.overlap < self.tile or self.overlap % LATENT_PIXELS:
@@ -168,6 +178,8 @@ def restore(
         ValueError: the picture is not of that form, or the number of captions does not fit the tiles.
     """
     _check_picture(picture)
+    if scale <= 0:
+        raise ValueError(f"scale must be above 0, got {scale}")
     target = size or (max(1, round(picture.shape[2] * scale)), max(1, round(picture.shape[3] * scale)))
     canvas = Canvas.plan(target, model.min_side if settings.min_side is None else settings.min_side)
     report = callback or (lambda progress: None)

@@ -133,7 +133,7 @@ def test_missing_weights_are_asked_for(run, tmp_path):
     source = write_picture(tmp_path / "a.png")
     code, err = run("restore", source, "-o", tmp_path / "out")
     assert code == 1
-    assert "--sdxl FILE and --supir FILE is needed" in err
+    assert "--sdxl FILE and --supir FILE expected" in err
 
 
 def test_inspect_says_what_a_file_is(run, demo_model, tmp_path, capsys):

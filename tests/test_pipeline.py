@@ -119,7 +119,10 @@ def test_what_is_no_picture_is_refused(demo_model, shape):
         ({"tile": 0}, "multiple of 64"),
         ({"overlap": 1024}, "less than the tile"),
         ({"overlap": 12}, "multiple of 8"),
-        ({"sampler": "euler"}, '"edm" or "dpmpp_2m_sde"'),
+        ({"sampler": "euler"}, '"edm" or "dpmpp_2m_sde", got "euler"'),
+        ({"blend": "hard"}, "blend must be"),
+        ({"color_fix": "lab"}, "color_fix must be"),
+        ({"steps": 0}, "steps must be at least 1, got 0"),
     ],
 )
 def test_settings_that_cannot_work_are_refused(change, said):
