@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 EXPECTED = "a single-file SDXL checkpoint or SUPIR weights (SUPIR-v0Q or SUPIR-v0F)"
 
-SUPIR, SDXL = "SUPIR weights", "SDXL checkpoint"
+SUPIR, SDXL = "SUPIR weights", "an SDXL checkpoint"
 KNOWN_KINDS = (SUPIR, SDXL)
 
 SUPIR_PREFIXES = {
@@ -80,9 +80,7 @@ class Checkpoint:
     def require(self, kind: str) -> None:
         """Raise UnsupportedCheckpointError unless the file is of this kind."""
         if self.kind != kind:
-            raise UnsupportedCheckpointError(
-                f"{self.path.name}: expected {_article(kind)}, this is {_article(self.kind)}"
-            )
+            raise UnsupportedCheckpointError(f"{self.path.name}: expected {kind}, this is {self.kind}")
 
 
 def open_checkpoint(path: str | Path) -> Checkpoint:
@@ -158,7 +156,7 @@ def recognise(keys: Iterable[str]) -> str:
     for kind, patterns in KINDS:
         if all(re.search(pattern, joined) for pattern in patterns):
             return kind
-    return "file of unknown content"
+    return "a file of unknown content"
 
 
 _UNET = r"\nmodel\.diffusion_model\.input_blocks\."
@@ -166,7 +164,7 @@ _VECTOR = r"\nmodel\.diffusion_model\.label_emb\."
 
 KINDS: tuple[tuple[str, tuple[str, ...]], ...] = (
     (SUPIR, (r"control_model\.input_hint_block\.0\.weight\n", r"project_modules\.\d+\.zero_conv\.weight\n")),
-    ("LoRA", (r"[._](lora_up|lora_down|lora_A|lora_B|hada_w1_a|lokr_w1)\b",)),
+    ("a LoRA", (r"[._](lora_up|lora_down|lora_A|lora_B|hada_w1_a|lokr_w1)\b",)),
     (
         SDXL,
         (
@@ -176,19 +174,19 @@ KINDS: tuple[tuple[str, tuple[str, ...]], ...] = (
             r"\nconditioner\.embedders\.1\.model\.",
         ),
     ),
-    ("SDXL refiner", (_UNET, _VECTOR, r"\nconditioner\.embedders\.0\.model\.")),
-    ("SDXL UNet without its text encoders", (_UNET, _VECTOR)),
-    ("Stable Diffusion 1 checkpoint", (_UNET, r"\ncond_stage_model\.transformer\.")),
-    ("Stable Diffusion 2 checkpoint", (_UNET, r"\ncond_stage_model\.model\.")),
-    ("Stable Diffusion UNet without its text encoders", (_UNET,)),
-    ("Stable Diffusion 3 model", (r"[.\n]joint_blocks\.\d+\.",)),
-    ("Flux model", (r"[.\n]double_blocks\.\d+\.", r"[.\n]single_blocks\.\d+\.")),
-    ("Flux model in diffusers' layout", (r"[.\n]single_transformer_blocks\.\d+\.",)),
-    ("InstantIR adapter", (r"\nimage_proj\.", r"\nip_adapter\.")),
-    ("ControlNet", (r"(control_model\.zero_convs|controlnet_cond_embedding|input_hint_block)\.",)),
-    ("UNet in diffusers' layout, not a single-file checkpoint", (r"\ndown_blocks\.\d+\.",)),
-    ("VAE", (r"(\n|first_stage_model\.)decoder\.(conv_in|mid)",)),
-    ("text encoder", (r"text_model\.encoder\.layers\.",)),
+    ("an SDXL refiner", (_UNET, _VECTOR, r"\nconditioner\.embedders\.0\.model\.")),
+    ("an SDXL UNet without its text encoders", (_UNET, _VECTOR)),
+    ("a Stable Diffusion 1 checkpoint", (_UNET, r"\ncond_stage_model\.transformer\.")),
+    ("a Stable Diffusion 2 checkpoint", (_UNET, r"\ncond_stage_model\.model\.")),
+    ("a Stable Diffusion UNet without its text encoders", (_UNET,)),
+    ("a Stable Diffusion 3 model", (r"[.\n]joint_blocks\.\d+\.",)),
+    ("a Flux model", (r"[.\n]double_blocks\.\d+\.", r"[.\n]single_blocks\.\d+\.")),
+    ("a Flux model in diffusers' layout", (r"[.\n]single_transformer_blocks\.\d+\.",)),
+    ("an InstantIR adapter", (r"\nimage_proj\.", r"\nip_adapter\.")),
+    ("a ControlNet", (r"(control_model\.zero_convs|controlnet_cond_embedding|input_hint_block)\.",)),
+    ("a UNet in diffusers' layout, not a single-file checkpoint", (r"\ndown_blocks\.\d+\.",)),
+    ("a VAE", (r"(\n|first_stage_model\.)decoder\.(conv_in|mid)",)),
+    ("a text encoder", (r"text_model\.encoder\.layers\.",)),
 )
 """What tells each kind from the others; the first whose patterns all occur counts."""
 
@@ -278,9 +276,3 @@ def _without_published_prefix(key: str) -> str:
         if key.startswith(published):
             return ours + key[len(published) :]
     return key
-
-
-def _article(kind: str) -> str:
-    if kind.endswith("weights"):
-        return kind
-    return f"{'an' if kind[0] in 'AEIOS' and kind[:3] not in ('SUP', 'Sta') else 'a'} {kind}"

@@ -5,7 +5,6 @@ For now the weights are deterministic noise: they show that everything runs, not
 
 from __future__ import annotations
 
-import io
 import json
 import logging
 import re
@@ -13,7 +12,7 @@ import tempfile
 from pathlib import Path
 
 import torch
-from PIL import Image, ImageFilter
+from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -21,9 +20,10 @@ from .adaptor import Adaptor
 from .checkpoint import sha256
 from .conditioning import NEGATIVE_PROMPT, POSITIVE_PROMPT
 from .config import UNetConfig, VAEConfig
+from .degradation import SETTINGS, degrade
 from .metadata import Label
 from .model import FIRST_STAGE, UNET, SupirModel, load_model
-from .pictures import save_png, to_image, to_tensor
+from .pictures import save_png, to_tensor
 from .pipeline import preset, resize, restore
 from .text import CLIP_G, CLIP_L
 from .unet import UNet
@@ -60,23 +60,11 @@ def demo_photograph() -> Tensor:
     return to_tensor(Image.fromarray(data.astronaut()))
 
 
-def damage(photograph: Tensor, seed: int = 0) -> Tensor:
-    """Blur, a quarter of the size, noise, JPEG: ``(1, 3, H, W)`` -> ``(1, 3, H/4, W/4)``, in [0, 1]."""
-    image = to_image(photograph[0]).filter(ImageFilter.GaussianBlur(2))
-    image = image.resize((image.width // 4, image.height // 4), Image.Resampling.BICUBIC)
-    small = to_tensor(image)
-    noise = torch.randn(small.shape, generator=torch.Generator().manual_seed(seed))
-    noisy = (small + noise * (10 / 255)).clamp(0, 1)
-    buffer = io.BytesIO()
-    to_image(noisy[0]).save(buffer, format="JPEG", quality=50)
-    return to_tensor(Image.open(buffer))
-
-
 def run_demo(folder: Path, seed: int = 0) -> list[Path]:
     """Damage the photograph, restore it, and write the pictures to ``folder``; returns their paths."""
     log.warning(NOTICE)
     photograph = demo_photograph()
-    damaged = damage(photograph)
+    damaged = degrade(photograph, SETTINGS["blur_sr4_noise_jpeg"])
     with tempfile.TemporaryDirectory() as weights:
         model = load_demo_model(Path(weights))
         settings = preset("quality", steps=STEPS, seed=seed)
