@@ -191,7 +191,7 @@ def test_a_plain_pickle_with_code_in_it_runs_nothing(tmp_path):
         (lambda t: t.update({"model.control_model.extra.weight": torch.zeros(1)}), "1 unexpected.*extra"),
         (
             lambda t: t.update({"model.control_model.time_embed.2.bias": torch.zeros(5)}),
-            r"1 of the wrong shape.*time_embed.2.bias is \(5,\), expected \(128,\)",
+            r"1 of the wrong shape.*time_embed.2.bias is \(5,\), expected \(256,\)",
         ),
     ],
 )
@@ -206,8 +206,8 @@ def test_tensors_that_do_not_fit_are_listed(change, said, files, supir_tensors, 
 def test_an_inpainting_model_is_refused(files, tmp_path):
     tensors = load_file(files[0])
     key = "model.diffusion_model.input_blocks.0.0.weight"
-    tensors[key] = torch.zeros(32, 9, 3, 3)
-    tensors["model.diffusion_model.out.2.weight"] = torch.zeros(9, 32, 3, 3)
+    tensors[key] = torch.zeros(64, 9, 3, 3)
+    tensors["model.diffusion_model.out.2.weight"] = torch.zeros(9, 64, 3, 3)
     tensors["model.diffusion_model.out.2.bias"] = torch.zeros(9)
     save_file(tensors, tmp_path / "inpaint.safetensors")
     with pytest.raises(UnsupportedCheckpointError, match=r"takes 9 channels.*inpainting"):
@@ -218,7 +218,7 @@ def test_files_of_two_sizes_are_refused(files, tmp_path):
     tensors = load_file(files[0])
     unet = load_unet(open_checkpoint(files[0]))
     assert unet.config.vector_width == 64 + 1536
-    tensors["model.diffusion_model.label_emb.0.0.weight"] = torch.zeros(128, 2816)
+    tensors["model.diffusion_model.label_emb.0.0.weight"] = torch.zeros(256, 2816)
     save_file(tensors, tmp_path / "wide.safetensors")
     with pytest.raises(
         UnsupportedCheckpointError, match="do not belong together: vector width 2816 against 1600"
