@@ -6,9 +6,11 @@ import hashlib
 import math
 import pickle
 import re
+import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import torch
@@ -210,9 +212,10 @@ def _safetensors_shapes(path: Path) -> dict[str, tuple[int, ...]]:
 
 
 def _read_safetensors(path: Path, names: Iterable[str]) -> Iterator[tuple[str, Tensor]]:
-    with safe_open(path, framework="pt") as file:
-        for name in names:
-            yield name, file.get_tensor(name)
+    for some in _few(names):
+        with safe_open(path, framework="pt") as file:
+            for name in some:
+                yield name, file.get_tensor(name)
 
 
 def _pickle_shapes(path: Path) -> dict[str, tuple[int, ...]]:
@@ -220,9 +223,22 @@ def _pickle_shapes(path: Path) -> dict[str, tuple[int, ...]]:
 
 
 def _read_pickle(path: Path, names: Iterable[str]) -> Iterator[tuple[str, Tensor]]:
-    tensors = _unpickle(path)
-    for name in names:
-        yield name, tensors[name]
+    mapped = zipfile.is_zipfile(path)
+    for some in _few(names) if mapped else [list(names)]:
+        tensors = _unpickle(path)
+        for name in some:
+            yield name, tensors.pop(name)
+
+
+def _few(names: Iterable[str], count: int = 32) -> Iterator[list[str]]:
+    """A few names at a time.
+
+    A mapped file takes memory as it is read, until nothing of it is used any more. So it is mapped anew for every few
+    tensors: those that are converted leave nothing behind.
+    """
+    left = iter(names)
+    while some := list(islice(left, count)):
+        yield some
 
 
 def _unpickle(path: Path) -> dict[str, Tensor]:
