@@ -43,8 +43,10 @@ def wavelet_color(content: Tensor, style: Tensor) -> Tensor:
     """High frequencies of ``content``, low ones of ``style``, split by five levels of the a-trous wavelet.
 
     All the levels but the last cancel out: content - low(content) + low(style) = content + low(style - content).
+    One channel at a time, as a large picture's temporaries are large too.
     """
-    return content + low_frequencies(style - content)
+    channels = zip(content.split(1, dim=1), style.split(1, dim=1), strict=True)
+    return torch.cat([ours + low_frequencies(theirs - ours) for ours, theirs in channels], dim=1)
 
 
 def low_frequencies(image: Tensor) -> Tensor:

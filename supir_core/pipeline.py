@@ -187,8 +187,9 @@ def restore(
     _check_captions(captions, canvas, settings)
 
     report(Progress("encode", 0, 1))
-    damaged = from_unit(canvas.place(picture[:, :3].to(model.device, torch.float32)))
-    z_lq, stage1, z_center = encode_stage1(model, damaged, settings)
+    placed = canvas.place(picture[:, :3].to(model.device, torch.float32))
+    z_lq, stage1, z_center = encode_stage1(model, placed, settings)
+    del placed  # a large picture is large
     positives, negative = encode_prompts(model, captions, settings)
     denoiser = GuidedDenoiser(
         model.unet, model.adaptor, z_lq, positives, negative, settings.cfg, settings.control
@@ -204,13 +205,13 @@ def restore(
 
 
 def encode_stage1(
-    model: SupirModel, damaged: Tensor, settings: Settings
+    model: SupirModel, picture: Tensor, settings: Settings
 ) -> tuple[Tensor, Tensor, Tensor | None]:
     """Read the damaged picture with the degradation-robust encoder.
 
     Args:
         model: whose VAE to use.
-        damaged: ``(B, 3, H, W)`` in [-1, 1], sides multiples of 8.
+        picture: ``(B, 3, H, W)`` in [0, 1], sides multiples of 8.
         settings: for the VAE's memory and whether restoration guidance is on.
 
     Returns:
@@ -218,7 +219,7 @@ def encode_stage1(
         restoration guidance needs it.
     """
     with model.at_work(model.vae, model.dr_encoder):
-        z_lq = model.vae.encode(damaged, model.dr_encoder, settings.vae_tile)
+        z_lq = model.vae.encode(from_unit(picture), model.dr_encoder, settings.vae_tile)
         stage1 = to_unit(model.vae.decode(z_lq, settings.vae_tile))
         z_center = None
         if settings.restoration_scale > 0:

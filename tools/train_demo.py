@@ -4,7 +4,7 @@ Four stages, as in the paper: the VAE; the degradation-robust encoder; the UNet;
 UNet. Each stage is saved when it is done, so that a run that stops goes on from there. Held-out photographs are never
 seen (see demo_data).
 
-    python tools/train_demo.py --work training --output demo
+    PYTHONPATH=. python tools/train_demo.py --work training --output demo
 """
 
 from __future__ import annotations
@@ -251,7 +251,7 @@ def main() -> None:
     options = parser.parse_args()
     options.work.mkdir(parents=True, exist_ok=True)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    steps = {stage: max(20, int(count * options.share)) for stage, count in STEPS.items()}
+    steps = {stage: max(60, int(count * options.share)) for stage, count in STEPS.items()}
     training = Training(options.work, device, steps, options.crops)
     vae = train_vae(training)
     dr_encoder = train_dr_encoder(training, vae)
