@@ -36,7 +36,9 @@ def pytest_generate_tests(metafunc):
 def test_golden_file(golden_file, request):
     golden = _golden(golden_file.parent)
     tensors = golden.load(golden_file.stem)
-    check, limit = next((c, limit) for pattern, c, limit in CHECKS if re.fullmatch(pattern, golden_file.stem))
+    known = [(c, limit) for pattern, c, limit in CHECKS if re.fullmatch(pattern, golden_file.stem)]
+    assert known, f"nothing here checks a golden file of this name: {golden_file}"
+    check, limit = known[0]
     with torch.no_grad():
         errors = {
             name: relative_error(value, tensors[name])

@@ -1,7 +1,7 @@
 """Train the demo weights from scratch, in SDXL's and SUPIR's own file formats.
 
 Four stages, as in the paper: the VAE; the degradation-robust encoder; the UNet; adaptor and connectors on the frozen
-UNet. Each stage is saved when it is done, so that a run that stops goes on from there. Held-out photographs are never
+UNet. Where a stage stands is saved as it goes, so that a run that was stopped goes on from there. Held-out photographs are never
 seen (see demo_data).
 
     PYTHONPATH=. python tools/train_demo.py --work training --output demo
@@ -15,6 +15,7 @@ import json
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -32,10 +33,11 @@ from supir_core.unet import UNet
 from supir_core.vae import VAE
 
 SIDE = 128
-STEPS = {"vae": 6000, "dr_encoder": 2500, "unet": 12000, "adaptor": 9000}
+STEPS = {"vae": 4000, "dr_encoder": 1500, "unet": 6000, "adaptor": 4500}
 BATCH = {"vae": 12, "dr_encoder": 12, "unet": 32, "adaptor": 32}
 RATE = {"vae": 1e-3, "dr_encoder": 5e-4, "unet": 1e-3, "adaptor": 1e-3}
 EMA = 0.998
+STAGE_SEEDS = {stage: i for i, stage in enumerate(STEPS)}
 
 NEGATIVE_SHARE, EMPTY_SHARE = 0.15, 0.1
 """Shares of training rows: a damaged target under the negative prompt; no text at all."""
@@ -46,7 +48,6 @@ class Training:
 
     def __init__(self, work: Path, device: torch.device, steps: dict[str, int], crops: int):
         self.work, self.device, self.steps = work, device, steps
-        self.random = np.random.default_rng(0)
         self.log: dict[str, list[tuple[int, float]]] = {}
         torch.manual_seed(0)
         self.text = new_text_encoders(work / "tokenizer")
@@ -82,9 +83,13 @@ class Training:
         schedule = torch.optim.lr_scheduler.OneCycleLR(
             optimizer, RATE[stage], total_steps=steps, pct_start=0.05
         )
-        began, recent = time.time(), []
-        for step in range(1, steps + 1):
-            clean, damaged, captions = self.pool.batch(self.random, BATCH[stage])
+        parts = {"modules": modules, "averaged": averaged, "optimizer": optimizer, "schedule": schedule}
+        done, seconds = self._resume(stage, parts)
+        began, recent = time.time() - seconds, []
+        for step in range(done + 1, steps + 1):
+            random = np.random.default_rng([STAGE_SEEDS[stage], step])
+            torch.manual_seed(step)
+            clean, damaged, captions = self.pool.batch(random, BATCH[stage])
             with torch.autocast(self.device.type, torch.bfloat16):
                 value = loss(clean.to(self.device), damaged.to(self.device), captions)
             optimizer.zero_grad(set_to_none=True)
@@ -97,10 +102,29 @@ class Training:
                 for mean, now in zip(averaged.parameters(), modules.parameters(), strict=True):
                     mean.lerp_(now, 1 - decay)
             recent.append(value.item())
-            if step % max(1, steps // 20) == 0:
+            if step % max(1, steps // 40) == 0:
                 self._report(stage, step, float(np.mean(recent)), time.time() - began)
+                self._save(stage, parts, step, time.time() - began)
                 recent.clear()
         modules.load_state_dict(averaged.state_dict())
+
+    def _save(self, stage: str, parts: dict[str, Any], step: int, seconds: float) -> None:
+        """Keep where a stage stands, for a run that goes on from there."""
+        state = {name: part.state_dict() for name, part in parts.items()}
+        part = self.work / f".{stage}_state.part"
+        torch.save({**state, "step": step, "seconds": seconds, "log": self.log[stage]}, part)
+        part.replace(self.work / f"{stage}_state.pt")
+
+    def _resume(self, stage: str, parts: dict[str, Any]) -> tuple[int, float]:
+        """Steps and seconds that an earlier run has done already."""
+        path = self.work / f"{stage}_state.pt"
+        if not path.exists():
+            return 0, 0.0
+        state = torch.load(path, map_location=self.device)
+        for name, part in parts.items():
+            part.load_state_dict(state[name])
+        self.log[stage] = state["log"]
+        return state["step"], state["seconds"]
 
     def _report(self, stage: str, step: int, value: float, seconds: float) -> None:
         self.log.setdefault(stage, []).append((step, round(value, 5)))
@@ -159,7 +183,7 @@ def train_unet(training: Training, vae: VAE) -> UNet:
     prompts = Prompts(training.text, training.device)
 
     def loss(clean: Tensor, damaged: Tensor, captions: Tensor) -> Tensor:
-        targets, conditions = prompts.targets(clean, damaged, captions, training.random)
+        targets, conditions = prompts.targets(clean, damaged, captions)
         x, noise, index = noised(vae.encode(targets))
         return F.mse_loss(unet(x, index, conditions.context, conditions.vector).float(), noise)
 
@@ -174,7 +198,7 @@ def train_adaptor(training: Training, vae: VAE, dr_encoder: nn.Module, unet: UNe
     prompts = Prompts(training.text, training.device)
 
     def loss(clean: Tensor, damaged: Tensor, captions: Tensor) -> Tensor:
-        targets, conditions = prompts.targets(clean, damaged, captions, training.random)
+        targets, conditions = prompts.targets(clean, damaged, captions)
         with torch.no_grad():
             z_lq = vae.encode(damaged, dr_encoder)
         x, noise, index = noised(vae.encode(targets))
@@ -206,11 +230,9 @@ class Prompts:
         encoded = text.encode([*texts, full_prompt("", POSITIVE_PROMPT), NEGATIVE_PROMPT, ""])
         self.context, self.vector = encoded.context.to(device), encoded.vector.to(device)
 
-    def targets(
-        self, clean: Tensor, damaged: Tensor, captions: Tensor, random: np.random.Generator
-    ) -> tuple[Tensor, Conditioning]:
+    def targets(self, clean: Tensor, damaged: Tensor, captions: Tensor) -> tuple[Tensor, Conditioning]:
         """What to restore to, and under which prompt: mostly the clean crop under its caption."""
-        draws = torch.from_numpy(random.random(len(clean)))
+        draws = torch.rand(len(clean))
         negative, empty = draws < NEGATIVE_SHARE, draws > 1 - EMPTY_SHARE
         plain = (draws > 0.5) & ~empty  # quality words alone, as when no caption is given
         rows = torch.where(plain, len(CAPTIONS), captions)
