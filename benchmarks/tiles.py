@@ -1,0 +1,154 @@
+"""Network calls and time of sampling in tiles, by overlap, by grid (fixed or shifting) and by tiles per call.
+
+Calls are counted for the release's schedule of 50 steps, for pictures of 2048x2048 and 4096x4096 pixels in windows of
+128 latent pixels; ``of published`` compares them with the published overlap of 64, a fixed grid and one tile a call.
+Time is that of two steps of the demo's small networks at 2048x2048, where every call runs the UNet and the adaptor on
+two rows a tile; the calls counted there are checked against those that ``count_calls`` foretells.
+"""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any, NamedTuple
+
+import measure
+import torch
+from torch import Tensor
+
+from supir_core.adaptor import Adaptor
+from supir_core.conditioning import Conditioning
+from supir_core.config import LATENT_PIXELS
+from supir_core.demo_weights import UNET_CONFIG
+from supir_core.denoiser import GuidedDenoiser, Linear
+from supir_core.sampling import ddpm_sigmas, sample_restore_edm, seeded_noise, start_latent
+from supir_core.tiling import count_calls, tile_denoiser
+from supir_core.unet import UNet
+
+STEPS, TIMED_STEPS = 50, 2
+TILES_PER_CALL = (1, 2, 4)
+
+
+class Grid(NamedTuple):
+    """How a latent is cut."""
+
+    overlap: int
+    shifting: bool
+    tiles_per_call: int
+
+    def calls(self, side: int, window: int, steps: int) -> int:
+        """Network calls over some steps on a square latent."""
+        sigmas = ddpm_sigmas(steps)[:-1].tolist()
+        return count_calls(
+            (side, side),
+            window,
+            self.overlap,
+            sigmas,
+            shifting=self.shifting,
+            tiles_per_call=self.tiles_per_call,
+        )
+
+    def cells(self) -> dict[str, Any]:
+        """Its columns in a table."""
+        return {
+            "overlap": self.overlap,
+            "grid": "shifting" if self.shifting else "fixed",
+            "tiles a call": self.tiles_per_call,
+        }
+
+
+def count(side: int, window: int) -> list[dict[str, Any]]:
+    """The table of calls for a square latent."""
+    overlaps = (window // 2, window // 4, window // 8)
+    published = Grid(overlaps[0], False, 1).calls(side, window, STEPS)
+    rows = []
+    for grid in itertools.starmap(Grid, itertools.product(overlaps, (False, True), TILES_PER_CALL)):
+        calls = grid.calls(side, window, STEPS)
+        pixels = side * LATENT_PIXELS
+        rows.append(
+            {
+                "picture": f"{pixels}x{pixels}",
+                **grid.cells(),
+                f"calls in {STEPS} steps": calls,
+                "calls a step": calls / STEPS,
+                "of published": calls / published,
+            }
+        )
+    return rows
+
+
+def time_grids(side: int, window: int, repeats: int, device: torch.device) -> list[dict[str, Any]]:
+    """The table of times for a square latent, with one tile a call, then with more."""
+    half, quarter, eighth = window // 2, window // 4, window // 8
+    grids = [Grid(overlap, shifting, 1) for overlap in (half, quarter, eighth) for shifting in (False, True)]
+    grids += [Grid(quarter, False, tiles_per_call) for tiles_per_call in TILES_PER_CALL[1:]]
+    sampling = Sampling(side, window, device)
+    functions = {str(grid): (lambda grid=grid: sampling.run(grid)) for grid in grids}
+    repeated = measure.interleave(functions, repeats, device, warm_up=False)
+    rows = []
+    for grid in grids:
+        calls = grid.calls(side, window, TIMED_STEPS)
+        seconds = repeated.median(str(grid))
+        rows.append({**grid.cells(), "calls": calls, "s": seconds, "s a call": seconds / calls})
+    return rows
+
+
+class Sampling:
+    """The small networks, and a latent to restore with them."""
+
+    def __init__(self, side: int, window: int, device: torch.device):
+        torch.manual_seed(0)
+        self.window = window
+        unet, adaptor = (network(UNET_CONFIG).to(device).eval() for network in (UNet, Adaptor))
+        context = torch.randn(1, 77, UNET_CONFIG.context_width, device=device)
+        row = Conditioning(context, torch.randn(1, UNET_CONFIG.vector_width, device=device))
+        self.z_lq = torch.randn(1, 4, side, side, device=device)
+        self.denoiser = GuidedDenoiser(
+            unet, adaptor, self.z_lq, [row], row, Linear(4.0, 4.0), Linear(1.0, 1.0)
+        )
+
+    @torch.no_grad()
+    def run(self, grid: Grid) -> Tensor:
+        """Sample in tiles.
+
+        Raises:
+            RuntimeError: the network was called another number of times than was counted.
+        """
+        calls = 0
+
+        def on_tile() -> None:
+            nonlocal calls
+            calls += 1
+
+        tiled = tile_denoiser(
+            self.denoiser,
+            self.window,
+            grid.overlap,
+            shifting=grid.shifting,
+            tiles_per_call=grid.tiles_per_call,
+            on_tile=on_tile,
+        )
+        noise, sigmas = seeded_noise([0]), ddpm_sigmas(TIMED_STEPS)
+        result = sample_restore_edm(tiled, start_latent(noise(self.z_lq), sigmas), sigmas, noise, s_churn=5.0)
+        counted = grid.calls(self.z_lq.shape[2], self.window, TIMED_STEPS)
+        if calls != counted:
+            raise RuntimeError(f"{grid}: {calls} calls, but count_calls says {counted}")
+        return result
+
+
+def main() -> None:
+    """Count, then time."""
+    parser = measure.arguments(__doc__.splitlines()[0])
+    parser.add_argument("--repeats", type=int, default=2)
+    options = parser.parse_args()
+    device = torch.device(options.device)
+    window, sides = (16, (32,)) if options.quick else (128, (256, 512))
+    counts = [row for side in sides for row in count(side, window)]
+    measure.print_table(f"Network calls, window {window}", counts)
+    times = time_grids(sides[0], window, options.repeats, device)
+    pixels = sides[0] * LATENT_PIXELS
+    measure.print_table(f"{TIMED_STEPS} steps at {pixels}x{pixels} with the demo's networks", times)
+    measure.write_results("tiles", {"window": window, "calls": counts, "times": times}, device)
+
+
+if __name__ == "__main__":
+    main()
