@@ -37,8 +37,9 @@ from supir_core.adaptor import Adaptor
 from supir_core.conditioning import Conditioning
 from supir_core.config import LATENT_PIXELS
 from supir_core.denoiser import GuidedDenoiser, Linear
-from supir_core.pipeline import PRESETS, restore
+from supir_core.pipeline import restore
 from supir_core.sampling import ddpm_sigmas, sample_restore_edm, seeded_noise, start_latent
+from supir_core.settings import PRESETS
 from supir_core.tiling import tile_denoiser
 from supir_core.unet import UNet
 from supir_core.vae import VAE

@@ -7,7 +7,8 @@ decodes it and fixes its colours (``colorfix``).
 
 from .checkpoint import UnsupportedCheckpointError, open_checkpoint
 from .model import SupirModel, load_model
-from .pipeline import PRESETS, Progress, Restored, Settings, preset, restore
+from .pipeline import Progress, Restored, restore
+from .settings import PRESETS, Settings, preset
 
 __all__ = [
     "PRESETS",

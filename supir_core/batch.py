@@ -13,7 +13,8 @@ from tqdm import tqdm
 from .metadata import Label
 from .model import SupirModel
 from .pictures import SUFFIXES, read_picture, save_png
-from .pipeline import Progress, Settings, restore
+from .pipeline import Progress, restore
+from .settings import Settings
 
 log = logging.getLogger(__name__)
 

@@ -17,7 +17,7 @@ from .batch import Batch, plan_jobs, run_batch
 from .checkpoint import KNOWN_KINDS, UnsupportedCheckpointError, open_checkpoint, sha256
 from .denoiser import Linear
 from .model import SupirModel, load_model
-from .pipeline import PRESETS, Settings
+from .settings import PRESETS, Settings
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 

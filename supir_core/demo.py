@@ -27,7 +27,8 @@ from .demo_weights import (
 from .metadata import Label
 from .model import SupirModel, load_model
 from .pictures import save_png, to_tensor
-from .pipeline import preset, resize, restore
+from .pipeline import resize, restore
+from .settings import preset
 from .unet import UNet
 from .vae import VAE, Encoder
 

@@ -48,8 +48,20 @@ class TextEncoders(nn.Module):
         """Build both from the shapes of an SDXL checkpoint's state dict (keys with their full prefix)."""
         super().__init__()
         self.tokenizer = tokenizer
-        self.clip_l = _clip(_shapes_l(shapes), "quick_gelu", tokenizer)
-        self.clip_g = _clip(_shapes_g(shapes), "gelu", tokenizer)
+        sizes_l = _sizes(
+            shapes,
+            CLIP_L + "embeddings.token_embedding.weight",
+            CLIP_L + "embeddings.position_embedding.weight",
+            CLIP_L + "encoder.layers.{}.mlp.fc1.weight",
+        )
+        sizes_g = _sizes(
+            shapes,
+            CLIP_G + "token_embedding.weight",
+            CLIP_G + "positional_embedding",
+            CLIP_G + "transformer.resblocks.{}.mlp.c_fc.weight",
+        )
+        self.clip_l = _clip(sizes_l, "quick_gelu", tokenizer)
+        self.clip_g = _clip(sizes_g, "gelu", tokenizer)
         self.text_projection = nn.Parameter(torch.empty(shapes[CLIP_G + "text_projection"]))
 
     def fill_buffers(self) -> None:
@@ -158,37 +170,16 @@ def _clip(sizes: dict[str, Any], activation: str, tokenizer: Any) -> Any:
     return CLIPTextModel(config)
 
 
-def _shapes_l(shapes: Shapes) -> dict[str, Any]:
-    return _sizes(
-        shapes[CLIP_L + "embeddings.token_embedding.weight"],
-        shapes[CLIP_L + "embeddings.position_embedding.weight"],
-        shapes[CLIP_L + "encoder.layers.0.mlp.fc1.weight"],
-        sum(
-            bool(re.fullmatch(rf"{re.escape(CLIP_L)}encoder\.layers\.\d+\.mlp\.fc1\.weight", k))
-            for k in shapes
-        ),
-    )
-
-
-def _shapes_g(shapes: Shapes) -> dict[str, Any]:
-    return _sizes(
-        shapes[CLIP_G + "token_embedding.weight"],
-        shapes[CLIP_G + "positional_embedding"],
-        shapes[CLIP_G + "transformer.resblocks.0.mlp.c_fc.weight"],
-        sum(
-            bool(re.fullmatch(rf"{re.escape(CLIP_G)}transformer\.resblocks\.\d+\.mlp\.c_fc\.weight", k))
-            for k in shapes
-        ),
-    )
-
-
-def _sizes(
-    tokens: Sequence[int], positions: Sequence[int], inner: Sequence[int], layers: int
-) -> dict[str, Any]:
+def _sizes(shapes: Shapes, tokens: str, positions: str, inner: str) -> dict[str, Any]:
+    """Sizes of one encoder by the keys of its embeddings and, with ``{}`` for its number, of a layer's first linear."""
+    layers = 0
+    while inner.format(layers) in shapes:
+        layers += 1
+    vocabulary, width = shapes[tokens]
     return {
-        "vocab_size": tokens[0],
-        "hidden_size": tokens[1],
-        "max_position_embeddings": positions[0],
-        "intermediate_size": inner[0],
+        "vocab_size": vocabulary,
+        "hidden_size": width,
+        "max_position_embeddings": shapes[positions][0],
+        "intermediate_size": shapes[inner.format(0)][0],
         "num_hidden_layers": layers,
     }

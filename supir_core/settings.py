@@ -1,0 +1,102 @@
+"""How to restore: every number a user may set, and the presets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from .conditioning import NEGATIVE_PROMPT, POSITIVE_PROMPT
+from .config import LATENT_PIXELS
+from .denoiser import Linear
+
+SIDE_MULTIPLE = 64
+"""Sides of pictures and tiles are multiples of this many pixels."""
+
+VAE_TILE = 512
+CHOICES = {
+    "sampler": ("edm", "dpmpp_2m_sde"),
+    "blend": ("smooth", "exact"),
+    "color_fix": ("wavelet", "adain", "none"),
+}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to restore. Sizes are in pixels of the result.
+
+    Attributes:
+        steps: sampling steps.
+        sampler: ``"edm"`` or ``"dpmpp_2m_sde"``.
+        cfg: classifier-free guidance, from the first noise level to the last; larger invents more detail.
+        control: strength of the adaptor, likewise; 1 follows the input, less lets the model roam.
+        restoration_scale: exponent of restoration guidance; larger pulls *less* towards the input, 0 is off.
+        s_churn: fresh noise over all the steps (EDM).
+        s_noise: standard deviation of added noise; more gives more texture.
+        positive: quality words that follow the caption.
+        negative: what to keep away from.
+        seed: of all noise; row i of a batch has ``seed + i``.
+        tile: side of a sampling tile, a multiple of 64.
+        overlap: how much neighbouring tiles share, a multiple of 8.
+        blend: ``"smooth"``, or ``"exact"`` for the published Gaussian.
+        shifting: move the tile grid at every step.
+        tiles_per_call: tiles that go through the network together.
+        vae_tile: side of the square of pixels whose memory the VAE may use.
+        color_fix: ``"wavelet"``, ``"adain"`` or ``"none"``, against the stage-1 picture.
+        color_strength: 0 to 1.
+        min_side: shortest side to work at; ``None`` for what the model was trained at.
+    """
+
+    steps: int = 50
+    sampler: str = "edm"
+    cfg: Linear = Linear(start=3.0, end=6.0)  # noqa: RUF009 (frozen)
+    control: Linear = Linear(start=1.0, end=1.0)  # noqa: RUF009 (frozen)
+    restoration_scale: float = 0.0
+    s_churn: float = 5.0
+    s_noise: float = 1.02
+    positive: str = POSITIVE_PROMPT
+    negative: str = NEGATIVE_PROMPT
+    seed: int = 0
+    tile: int = 1024
+    overlap: int = 256
+    blend: str = "smooth"
+    shifting: bool = False
+    tiles_per_call: int = 1
+    vae_tile: int = VAE_TILE
+    color_fix: str = "wavelet"
+    color_strength: float = 1.0
+    min_side: int | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot work, with a word on what would."""
+        for name, choices in CHOICES.items():
+            if getattr(self, name) not in choices:
+                listed = " or ".join(f'"{choice}"' for choice in choices)
+                raise ValueError(f'{name} must be {listed}, got "{getattr(self, name)}"')
+        for name in ("steps", "tiles_per_call", "vae_tile"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.tile < SIDE_MULTIPLE or self.tile % SIDE_MULTIPLE:
+            raise ValueError(f"tile must be a positive multiple of {SIDE_MULTIPLE} pixels, got {self.tile}")
+        if not 0 <= self.overlap < self.tile or self.overlap % LATENT_PIXELS:
+            raise ValueError(
+                f"overlap must be a multiple of {LATENT_PIXELS} pixels and less than the tile ({self.tile}), "
+                f"got {self.overlap}"
+            )
+
+
+PRESETS: dict[str, Settings] = {
+    "quality": Settings(),
+    "fidelity": Settings(cfg=Linear(1.0, 4.0), s_noise=1.01),
+    "lightning": Settings(steps=8, sampler="dpmpp_2m_sde", cfg=Linear(2.0, 2.0), s_noise=1.0),
+}
+"""Quality for heavy damage (with SUPIR-v0Q), fidelity for light (with v0F), lightning for distilled SDXL models."""
+
+
+def preset(name: str, **changes: object) -> Settings:
+    """A preset by name, with changes.
+
+    Raises:
+        ValueError: no such preset, or a change that cannot work.
+    """
+    if name not in PRESETS:
+        raise ValueError(f'no preset "{name}"; there are {", ".join(PRESETS)}')
+    return replace(PRESETS[name], **changes)  # type: ignore[arg-type]
