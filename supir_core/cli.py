@@ -104,7 +104,7 @@ def _add_restore(parser: argparse.ArgumentParser) -> None:
         ("positive", str, "quality words after the caption"),
         ("negative", str, "what to keep away from"),
         ("tile", int, "side of a tile in pixels, a multiple of 64"),
-        ("overlap", int, "pixels that tiles share"),
+        ("overlap", int, "pixels that tiles share, a quarter of the tile by default"),
         ("blend", str, "smooth, or exact for the published Gaussian"),
         ("tiles-per-call", int, "tiles in the network at once; faster, more memory"),
         ("vae-tile", int, "side of a square of pixels whose memory the VAE may use"),

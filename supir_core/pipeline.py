@@ -172,7 +172,7 @@ def sample(
     sigmas = ddpm_sigmas(settings.steps)
     if settings.sampler == "dpmpp_2m_sde":
         sigmas = karras_sigmas(sigmas)
-    window, overlap = settings.tile // LATENT_PIXELS, settings.overlap // LATENT_PIXELS
+    window, overlap = settings.latent_tile
     grid = {"shifting": settings.shifting, "tiles_per_call": settings.tiles_per_call}
     height, width = z_lq.shape[2:]
     total = count_calls((height, width), window, overlap, sigmas[:-1].tolist(), **grid)
@@ -224,7 +224,7 @@ def _check_picture(picture: Tensor) -> None:
 
 def _check_captions(captions: Sequence[str], canvas: Canvas, settings: Settings) -> None:
     height, width = (side // LATENT_PIXELS for side in canvas.outer)
-    tiles = len(tile_grid(height, width, settings.tile // LATENT_PIXELS, settings.overlap // LATENT_PIXELS))
+    tiles = len(tile_grid(height, width, *settings.latent_tile))
     if len(captions) not in (1, tiles):
         raise ValueError(
             f"got {len(captions)} captions for {tiles} tiles; give one, or one for each tile, row by row"

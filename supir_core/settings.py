@@ -35,7 +35,7 @@ class Settings:
         negative: what to keep away from.
         seed: of all noise; row i of a batch has ``seed + i``.
         tile: side of a sampling tile, a multiple of 64.
-        overlap: how much neighbouring tiles share, a multiple of 8.
+        overlap: how much neighbouring tiles share, a multiple of 8; ``None`` for a quarter of the tile.
         blend: ``"smooth"``, or ``"exact"`` for the published Gaussian.
         shifting: move the tile grid at every step.
         tiles_per_call: tiles that go through the network together.
@@ -56,7 +56,7 @@ class Settings:
     negative: str = NEGATIVE_PROMPT
     seed: int = 0
     tile: int = 1024
-    overlap: int = 256
+    overlap: int | None = None
     blend: str = "smooth"
     shifting: bool = False
     tiles_per_call: int = 1
@@ -76,11 +76,17 @@ class Settings:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         if self.tile < SIDE_MULTIPLE or self.tile % SIDE_MULTIPLE:
             raise ValueError(f"tile must be a positive multiple of {SIDE_MULTIPLE} pixels, got {self.tile}")
-        if not 0 <= self.overlap < self.tile or self.overlap % LATENT_PIXELS:
+        if self.overlap is not None and (not 0 <= self.overlap < self.tile or self.overlap % LATENT_PIXELS):
             raise ValueError(
                 f"overlap must be a multiple of {LATENT_PIXELS} pixels and less than the tile ({self.tile}), "
                 f"got {self.overlap}"
             )
+
+    @property
+    def latent_tile(self) -> tuple[int, int]:
+        """Side of a tile and overlap, in latent pixels."""
+        overlap = self.tile // 4 if self.overlap is None else self.overlap
+        return self.tile // LATENT_PIXELS, overlap // LATENT_PIXELS
 
 
 PRESETS: dict[str, Settings] = {

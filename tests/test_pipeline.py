@@ -119,6 +119,7 @@ def test_what_is_no_picture_is_refused(demo_model, shape):
         ({"tile": 0}, "multiple of 64"),
         ({"overlap": 1024}, "less than the tile"),
         ({"overlap": 12}, "multiple of 8"),
+        ({"tile": 256, "overlap": 256}, "less than the tile"),
         ({"sampler": "euler"}, '"edm" or "dpmpp_2m_sde", got "euler"'),
         ({"blend": "hard"}, "blend must be"),
         ({"color_fix": "lab"}, "color_fix must be"),
@@ -133,3 +134,9 @@ def test_settings_that_cannot_work_are_refused(change, said):
 def test_an_unknown_preset_is_refused():
     with pytest.raises(ValueError, match="quality, fidelity, lightning"):
         preset("best")
+
+
+def test_the_overlap_is_a_quarter_of_the_tile_unless_told_otherwise():
+    assert Settings().latent_tile == (128, 32)
+    assert Settings(tile=256).latent_tile == (32, 8)
+    assert Settings(tile=512, overlap=0).latent_tile == (64, 0)
