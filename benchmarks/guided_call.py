@@ -29,7 +29,7 @@ from supir_core.adaptor import Adaptor
 from supir_core.blocks import Text
 from supir_core.conditioning import Conditioning
 from supir_core.config import UNetConfig
-from supir_core.demo_weights import UNET_CONFIG
+from supir_core.demo import UNET_CONFIG
 from supir_core.denoiser import GuidedDenoiser, Linear, nearest_index
 from supir_core.unet import UNet
 

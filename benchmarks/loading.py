@@ -30,7 +30,7 @@ import torch
 import transformers
 from torch import nn
 
-from supir_core import demo, demo_weights, model
+from supir_core import demo, model
 from supir_core.checkpoint import open_checkpoint
 from supir_core.text import CLIP_G, CLIP_L
 
@@ -120,13 +120,13 @@ def write_safetensors(path: Path, shapes: Shapes) -> None:
 def write_files(folder: Path, quick: bool) -> None:
     """Write the three files and the tokenizer; the small demo weights where it is to be quick."""
     if quick:
-        demo.load_demo_model(folder)
-        (folder / "demo_sdxl.safetensors").rename(folder / NAMES["sdxl"])
-        (folder / "demo_supir.safetensors").rename(folder / NAMES["supir"])
+        shutil.copytree(demo.WEIGHTS, folder, dirs_exist_ok=True)
+        (folder / demo.SDXL_FILE).rename(folder / NAMES["sdxl"])
+        (folder / demo.SUPIR_FILE).rename(folder / NAMES["supir"])
         supir = open_checkpoint(folder / NAMES["supir"])
         tensors = {supir.names[key]: tensor for key, tensor in supir.tensors(supir.shapes).items()}
     else:
-        demo_weights.write_tokenizer(folder / "tokenizer", demo_weights.VOCABULARY)
+        shutil.copytree(demo.WEIGHTS / demo.TOKENIZER_FOLDER, folder / "tokenizer")
         write_safetensors(folder / NAMES["sdxl"], sdxl_shapes())
         write_safetensors(folder / NAMES["supir"], supir_shapes())
         tensors = measure.random_state_dict(supir_shapes(), torch.float16)

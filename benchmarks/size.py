@@ -22,17 +22,15 @@ temporary files at its largest; feature maps of the VAE lie there. The processes
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import measure
 import torch
 from torch import Tensor
 
-from supir_core import demo, demo_weights
+from supir_core import demo
 from supir_core.adaptor import Adaptor
 from supir_core.conditioning import Conditioning
 from supir_core.config import LATENT_PIXELS
@@ -65,7 +63,7 @@ class Case(NamedTuple):
 
 def vae_case(tile: int | None, device: torch.device) -> Case:
     """Encode and decode."""
-    vae = VAE(demo_weights.VAE_CONFIG).to(device).eval()
+    vae = VAE(demo.VAE_CONFIG).to(device).eval()
     return Case(
         lambda *size: torch.rand(1, 3, *size, device=device),
         lambda picture: vae.decode(vae.encode(picture, tile=tile), tile=tile),
@@ -76,7 +74,7 @@ def vae_case(tile: int | None, device: torch.device) -> Case:
 
 def sampling_case(device: torch.device) -> Case:
     """Two steps in tiles."""
-    config = demo_weights.UNET_CONFIG
+    config = demo.UNET_CONFIG
     unet, adaptor = (network(config).to(device).eval() for network in (UNet, Adaptor))
     row = Conditioning(
         torch.randn(1, 77, config.context_width, device=device),
@@ -97,8 +95,7 @@ def sampling_case(device: torch.device) -> Case:
 
 def pipeline_case(device: torch.device) -> Case:
     """From picture to picture."""
-    with tempfile.TemporaryDirectory() as folder:
-        model = replace(demo.load_demo_model(Path(folder)), device=device)
+    model = replace(demo.load_demo_model(), device=device)
     settings = replace(PRESETS["quality"], steps=STEPS, vae_tile=TILE)
     return Case(
         lambda *size: torch.rand(1, 3, *size), lambda picture: restore(model, picture, settings), 2, 2

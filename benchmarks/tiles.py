@@ -18,7 +18,7 @@ from torch import Tensor
 from supir_core.adaptor import Adaptor
 from supir_core.conditioning import Conditioning
 from supir_core.config import LATENT_PIXELS
-from supir_core.demo_weights import UNET_CONFIG
+from supir_core.demo import UNET_CONFIG
 from supir_core.denoiser import GuidedDenoiser, Linear
 from supir_core.sampling import ddpm_sigmas, sample_restore_edm, seeded_noise, start_latent
 from supir_core.tiling import count_calls, tile_denoiser

@@ -120,18 +120,21 @@ def sha256(path: str | Path) -> str:
     return digest.hexdigest()
 
 
-def assign(module: nn.Module, tensors: dict[str, Tensor], source: str) -> None:
+def assign(
+    module: nn.Module, tensors: dict[str, Tensor], source: str, plain: nn.Module | None = None
+) -> None:
     """Give a module built on ``meta`` its weights, all of them or none.
 
     Args:
         module: whose state dict has the keys of ``tensors``.
         tensors: the weights, which the module then holds.
         source: what they come from, for the error.
+        plain: the same module of PyTorch's own layers, as a host's may have no weights before they are loaded.
 
     Raises:
         UnsupportedCheckpointError: a key is missing, unexpected or of another shape.
     """
-    expected = {key: tuple(tensor.shape) for key, tensor in module.state_dict().items()}
+    expected = {key: tuple(tensor.shape) for key, tensor in (plain or module).state_dict().items()}
     missing = sorted(expected.keys() - tensors.keys())
     unexpected = sorted(tensors.keys() - expected.keys())
     wrong = [

@@ -5,9 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
-import tempfile
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -129,17 +127,16 @@ def _restore(options: argparse.Namespace) -> int:
         _say(f"{len(jobs) - len(todo)} of {len(jobs)} done already")
     if not todo:
         return 0
-    with ExitStack() as stack:
-        model = _model(options, stack)
-        batch = Batch(
-            model=model,
-            settings=settings,
-            scale=options.scale,
-            size=options.size,
-            hashes=None if options.no_metadata else {file.name: sha256(file) for file in model.files},
-            keep_stage1=options.stage1,
-        )
-        failures = run_batch(todo, batch)
+    model = _model(options)
+    batch = Batch(
+        model=model,
+        settings=settings,
+        scale=options.scale,
+        size=options.size,
+        hashes=None if options.no_metadata else {file.name: sha256(file) for file in model.files},
+        keep_stage1=options.stage1,
+    )
+    failures = run_batch(todo, batch)
     for job, error in failures:
         _say(f"failed: {job.source}: {error}")
     return 1 if failures else 0
@@ -157,12 +154,11 @@ def settings_from(options: argparse.Namespace) -> Settings:
     return replace(preset, **given)
 
 
-def _model(options: argparse.Namespace, stack: ExitStack) -> SupirModel:
+def _model(options: argparse.Namespace) -> SupirModel:
     if options.demo:
-        from .demo import NOTICE, load_demo_model
+        from .demo import load_demo_model
 
-        _say(NOTICE)
-        return load_demo_model(Path(stack.enter_context(tempfile.TemporaryDirectory())))
+        return load_demo_model()
     missing = [f"--{name} FILE" for name in ("sdxl", "supir") if getattr(options, name) is None]
     if missing:
         raise ValueError(f"{' and '.join(missing)} expected; or --demo to try without the real weights")
@@ -186,7 +182,10 @@ def _inspect(options: argparse.Namespace) -> int:
 def _demo(options: argparse.Namespace) -> int:
     from .demo import run_demo
 
-    for path in run_demo(options.output, options.seed):
+    shown = run_demo(options.output, options.seed)
+    for name, (fidelity, distance) in shown.distances.items():
+        sys.stdout.write(f"{name:9} PSNR {fidelity:5.2f} dB, GMSD {distance:.3f} to the original\n")
+    for path in shown.files:
         sys.stdout.write(f"{path}\n")
     return 0
 

@@ -1,45 +1,54 @@
-"""The demonstration: a real photograph, damaged on purpose, restored with small weights in the real file formats.
-
-For now the weights are deterministic noise: they show that everything runs, not what SUPIR can do.
-"""
+"""The demonstration: a real photograph, damaged on purpose, restored with small weights in the real file formats."""
 
 from __future__ import annotations
 
-import logging
-import tempfile
+from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from PIL import Image
 from torch import Tensor
 
-from .adaptor import Adaptor
 from .checkpoint import sha256
+from .config import UNetConfig, VAEConfig
 from .degradation import SETTINGS, degrade
-from .demo_weights import (
-    SDXL_FILE,
-    SUPIR_FILE,
-    TOKENIZER_FOLDER,
-    UNET_CONFIG,
-    VAE_CONFIG,
-    save_demo_weights,
-)
 from .metadata import Label
+from .metrics import gmsd, psnr
 from .model import SupirModel, load_model
 from .pictures import save_png, to_tensor
 from .pipeline import resize, restore
-from .settings import preset
-from .unet import UNet
-from .vae import VAE, Encoder
+from .settings import PRESETS
 
-log = logging.getLogger(__name__)
+WEIGHTS = Path(__file__).parents[1] / "demo"
+"""Where the repository keeps them; how they were trained and how good they are: its README."""
 
-NOTICE = (
-    "The demo weights are deterministic noise: the pictures show that every part runs, not what SUPIR can do."
+SDXL_FILE, SUPIR_FILE, TOKENIZER_FOLDER = "demo_sdxl.safetensors", "demo_supir.safetensors", "tokenizer"
+DAMAGED_FILE = "damaged.png"
+"""The demonstration's input, for where scikit-image is not at hand."""
+
+CONTEXT_WIDTH = 128
+UNET_CONFIG = UNetConfig(
+    in_channels=4,
+    widths=(64, 64, 64),
+    context_width=CONTEXT_WIDTH,
+    vector_width=CONTEXT_WIDTH // 2 + 6 * 256,
+    input_depths=(0, 0, 0, 0, 1, 1, 0, 1, 1),
+    middle_depth=1,
+    output_depths=(1, 1, 1, 1, 1, 1, 0, 0, 0),
 )
+VAE_CONFIG = VAEConfig(widths=(32, 32, 64, 96), blocks=1, latent_channels=4)
 
 CAPTION = "A portrait of a woman in an orange space suit, a flag behind her."
-STEPS = 20
+DAMAGE = "blur_sr4_noise_jpeg"
+DEMO_SETTINGS = PRESETS["demo"]
+
+
+class Demonstration(NamedTuple):
+    """The files written, and for each of the pictures its PSNR in dB and its GMSD to the original."""
+
+    files: list[Path]
+    distances: dict[str, tuple[float, float]]
 
 
 def demo_photograph() -> Tensor:
@@ -49,35 +58,39 @@ def demo_photograph() -> Tensor:
     return to_tensor(Image.fromarray(data.astronaut()))
 
 
-def run_demo(folder: Path, seed: int = 0) -> list[Path]:
-    """Damage the photograph, restore it, and write the pictures to ``folder``; returns their paths."""
-    log.warning(NOTICE)
+def load_demo_model() -> SupirModel:
+    """Load the demo weights as real ones are loaded.
+
+    Raises:
+        FileNotFoundError: they are not there.
+    """
+    if not (WEIGHTS / SDXL_FILE).is_file():
+        raise FileNotFoundError(
+            f"{WEIGHTS}: expected the demo weights, but they are not there; they come with the repository, "
+            "so clone it and install it with `pip install -e .`"
+        )
+    return load_model(WEIGHTS / SDXL_FILE, WEIGHTS / SUPIR_FILE, WEIGHTS / TOKENIZER_FOLDER)
+
+
+def run_demo(folder: Path, seed: int = 0) -> Demonstration:
+    """Damage the photograph, restore it, and write the pictures to ``folder``."""
     photograph = demo_photograph()
-    damaged = degrade(photograph, SETTINGS["blur_sr4_noise_jpeg"])
-    with tempfile.TemporaryDirectory() as weights:
-        model = load_demo_model(Path(weights))
-        settings = preset("quality", steps=STEPS, seed=seed)
-        restored = restore(model, damaged, settings, scale=4, caption=CAPTION)
-        hashes = {file.name: sha256(file) for file in model.files}
-    label = Label(settings, CAPTION, 4, None, hashes)
+    damaged = degrade(photograph, SETTINGS[DAMAGE])
+    model = load_demo_model()
+    settings = replace(DEMO_SETTINGS, seed=seed)
+    restored = restore(model, damaged, settings, scale=4, caption=CAPTION)
+    label = Label(settings, CAPTION, 4, None, {file.name: sha256(file) for file in model.files})
     enlarged = resize(damaged, (photograph.shape[2], photograph.shape[3]))
-    side_by_side = torch.cat([enlarged, restored.stage1, restored.image, photograph], dim=3)
+    shown = {"enlarged": enlarged, "stage 1": restored.stage1, "restored": restored.image}
     pictures = {
         "damaged.png": (damaged, None),
         "stage1.png": (restored.stage1, label),
         "restored.png": (restored.image, label),
-        "side_by_side.png": (side_by_side, label),
+        "side_by_side.png": (torch.cat([*shown.values(), photograph], dim=3), label),
     }
     for name, (picture, its_label) in pictures.items():
         save_png(folder / name, picture[0], its_label)
-    return [folder / name for name in pictures]
-
-
-def load_demo_model(folder: Path) -> SupirModel:
-    """Write the demo weights to ``folder``, in the published formats, and load them as real ones are."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        save_demo_weights(
-            folder, UNet(UNET_CONFIG), VAE(VAE_CONFIG), Adaptor(UNET_CONFIG), Encoder(VAE_CONFIG)
-        )
-    return load_model(folder / SDXL_FILE, folder / SUPIR_FILE, folder / TOKENIZER_FOLDER)
+    distances = {
+        name: (psnr(picture, photograph), gmsd(picture, photograph)) for name, picture in shown.items()
+    }
+    return Demonstration([folder / name for name in pictures], distances)

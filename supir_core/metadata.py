@@ -42,8 +42,7 @@ class Label:
         settings = asdict(self.settings)
         size = {"size": self.size} if self.size else {"scale": self.scale}
         return {
-            "Description": DESCRIPTION,
-            "Software": "supir",
+            **provenance(),
             "supir.seed": str(self.settings.seed),
             "supir.caption": self.caption,
             "supir.positive": settings.pop("positive"),
@@ -51,6 +50,11 @@ class Label:
             "supir.settings": json.dumps(size | settings, sort_keys=True),
             "supir.models": json.dumps(dict(self.models), sort_keys=True),
         }
+
+
+def provenance() -> dict[str, str]:
+    """The PNG text entries that every restored picture has."""
+    return {"Description": DESCRIPTION, "Software": "supir"}
 
 
 def xmp_packet() -> str:
@@ -69,12 +73,12 @@ def xmp_packet() -> str:
 <?xpacket end="w"?>"""
 
 
-def png_info(label: Label) -> Any:
-    """Pillow's container of the label's text and XMP."""
+def png_info(text: Mapping[str, str]) -> Any:
+    """Pillow's container of text entries and the XMP."""
     from PIL.PngImagePlugin import PngInfo
 
     info = PngInfo()
-    for key, value in label.text().items():
+    for key, value in text.items():
         info.add_itxt(key, value)
     info.add_itxt(XMP_KEYWORD, xmp_packet())
     return info

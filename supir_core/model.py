@@ -47,8 +47,8 @@ class SupirModel:
 
     @property
     def min_side(self) -> int:
-        """Shortest side in pixels that the model works well at: 1024 for SDXL, any for small models."""
-        return 1024 if self.unet.config.widths[0] >= SDXL_WIDTH else 64
+        """Shortest side in pixels that the model works well at."""
+        return min_side(self.unet.config)
 
     @contextmanager
     def at_work(self, *modules: nn.Module):  # noqa: ANN201
@@ -61,6 +61,11 @@ class SupirModel:
             if self.device.type != "cpu":
                 for module in modules:
                     module.to("cpu")
+
+
+def min_side(config: UNetConfig) -> int:
+    """Shortest side in pixels that a model of these sizes works well at: 1024 for SDXL, any for small models."""
+    return 1024 if config.widths[0] >= SDXL_WIDTH else 64
 
 
 def load_model(
@@ -113,8 +118,9 @@ def load_unet(checkpoint: Checkpoint, dtype: torch.dtype | None = None, **seams:
     """
     return _build(
         checkpoint,
-        lambda: UNet(UNetConfig.from_shapes(without_prefix(checkpoint.shapes, UNET)), **seams),
+        lambda **given: UNet(UNetConfig.from_shapes(without_prefix(checkpoint.shapes, UNET)), **given),
         lambda _: checkpoint.under(UNET, dtype),
+        **seams,
     )
 
 
@@ -122,8 +128,9 @@ def load_vae(checkpoint: Checkpoint, dtype: torch.dtype | None = None, **seams: 
     """Build SDXL's VAE; arguments as in ``load_unet``."""
     return _build(
         checkpoint,
-        lambda: VAE(VAEConfig.from_shapes(without_prefix(checkpoint.shapes, FIRST_STAGE)), **seams),
+        lambda **given: VAE(VAEConfig.from_shapes(without_prefix(checkpoint.shapes, FIRST_STAGE)), **given),
         lambda _: checkpoint.under(FIRST_STAGE, dtype),
+        **seams,
     )
 
 
@@ -146,8 +153,11 @@ def load_adaptor(checkpoint: Checkpoint, dtype: torch.dtype | None = None, **sea
     keys = [key for key in checkpoint.shapes if not key.startswith("denoise_encoder.")]
     return _build(
         checkpoint,
-        lambda: Adaptor(UNetConfig.from_shapes(without_prefix(checkpoint.shapes, "control_model.")), **seams),
+        lambda **given: Adaptor(
+            UNetConfig.from_shapes(without_prefix(checkpoint.shapes, "control_model.")), **given
+        ),
         lambda _: checkpoint.tensors(keys, dtype),
+        **seams,
     )
 
 
@@ -155,25 +165,30 @@ def load_dr_encoder(checkpoint: Checkpoint, dtype: torch.dtype | None = None, **
     """Build SUPIR's degradation-robust encoder; arguments as in ``load_adaptor``."""
     return _build(
         checkpoint,
-        lambda: Encoder(VAEConfig.from_shapes(checkpoint.shapes, "denoise_encoder"), **seams),
+        lambda **given: Encoder(VAEConfig.from_shapes(checkpoint.shapes, "denoise_encoder"), **given),
         lambda _: checkpoint.under("denoise_encoder.", dtype),
+        **seams,
     )
 
 
 def _build(
-    checkpoint: Checkpoint, make: Callable[[], Any], state: Callable[[Any], dict[str, torch.Tensor]]
+    checkpoint: Checkpoint,
+    make: Callable[..., Any],
+    state: Callable[[Any], dict[str, torch.Tensor]],
+    **seams: Any,
 ) -> Any:
     """Build a module without weights, then assign them; nothing is left behind where that fails."""
     try:
         with torch.device("meta"):
-            module = make()
-        tensors = state(module)
+            plain = make()
+            module = make(**seams) if seams else plain
+        tensors = state(plain)
     except KeyError as error:
         raise UnsupportedCheckpointError(
             f"{checkpoint.path.name}: looks like {checkpoint.kind} but {error} is missing. "
             "The file is incomplete; download it again"
         ) from error
-    assign(module, tensors, checkpoint.path.name)
+    assign(module, tensors, checkpoint.path.name, plain)
     return module
 
 

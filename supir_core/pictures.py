@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -52,11 +53,16 @@ def to_image(picture: Tensor) -> Image.Image:
 
 
 def save_png(path: Path, picture: Tensor, label: Label | None = None) -> None:
-    """Write ``(3 or 4, H, W)`` in [0, 1] as PNG, whole or not at all."""
+    """Write ``(3 or 4, H, W)`` in [0, 1] as PNG with its label, whole or not at all."""
+    write_png(path, picture, label.text() if label else None)
+
+
+def write_png(path: Path, picture: Tensor, text: Mapping[str, str] | None) -> None:
+    """Write a PNG with text entries and the XMP, or without either, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        to_image(picture).save(part, format="PNG", pnginfo=png_info(label) if label else None)
+        to_image(picture).save(part, format="PNG", pnginfo=png_info(text) if text else None)
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)

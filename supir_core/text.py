@@ -64,6 +64,11 @@ class TextEncoders(nn.Module):
         self.clip_g = _clip(sizes_g, "gelu", tokenizer)
         self.text_projection = nn.Parameter(torch.empty(shapes[CLIP_G + "text_projection"]))
 
+    @property
+    def pooled_width(self) -> int:
+        """Channels of the pooled text, at the front of the vector."""
+        return self.text_projection.shape[1]
+
     def fill_buffers(self) -> None:
         """Fill the one buffer that no checkpoint carries, after a build on ``meta``."""
         for module in self.modules():

@@ -154,12 +154,14 @@ def tile_denoiser(
         shift = grid_shift(schedule_sigma, window - overlap) if shifting else (0, 0)
         tiles = tile_grid(height, width, window, overlap, shift)
         weights = tile_weights(tiles[0].height, tiles[0].width, overlap, blend).to(x)
-        total, weight = torch.zeros_like(x), torch.zeros_like(x[:1, :1])
+        total, weight = x.new_zeros(len(x), 1, height, width), x.new_zeros(1, 1, height, width)
         for first in range(0, len(tiles), tiles_per_call):
             group = tiles[first : first + tiles_per_call]
             if on_tile:
                 on_tile()
             out = denoiser.crop(group)(crop_tiles(x, group), sigma.repeat(len(group)), schedule_sigma)
+            if first == 0:  # a host may predict for several prompts along the channels
+                total = total.expand(-1, out.shape[1], -1, -1).clone()
             for tile, part in zip(group, out.chunk(len(group)), strict=True):
                 where = (
                     ...,

@@ -81,7 +81,7 @@ class FilePlane:
 
     def normalise(self, norm: nn.Module, rows: Tensor) -> Tensor:
         """Apply the GroupNorm ``norm`` to ``rows`` with the statistics of the whole plane."""
-        scale, shift = self.moments.affine(norm)
+        scale, shift = self.moments.affine(norm, rows)
         return torch.addcmul(shift, rows.float(), scale).to(rows.dtype)
 
 
@@ -107,14 +107,21 @@ class Moments:
         self.mean = self.mean + delta * (added / total)
         self.count = total
 
-    def affine(self, norm: Any) -> tuple[Tensor, Tensor]:
-        """The norm as one multiplication and one addition, each ``(B, C, 1, 1)`` in float32."""
+    def affine(self, norm: Any, like: Tensor) -> tuple[Tensor, Tensor]:
+        """The norm as one multiplication and one addition, each ``(B, C, 1, 1)`` in float32.
+
+        Weight and bias are asked of the layer by running it, as a host may patch or move them only then: on two
+        pixels of 1 and -1, whose mean is 0 and variance 1, it gives bias + weight and bias - weight.
+        """
+        probe = like.new_tensor([1.0, -1.0]).expand(1, norm.num_channels, 1, 2)
+        above, below = norm(probe)[0, :, 0].cpu().double().unbind(-1)
+        weight, bias = (above - below) / 2 * (1 + norm.eps) ** 0.5, (above + below) / 2
         deviation = (self.spread / self.count + norm.eps).sqrt()
-        per_group = norm.weight.shape[0] // 32
+        per_group = norm.num_channels // 32
         mean, deviation = (t.repeat_interleave(per_group, dim=1) for t in (self.mean, deviation))
-        scale = norm.weight.detach().cpu().double() / deviation
-        shift = norm.bias.detach().cpu().double() - mean * scale
-        return tuple(t[:, :, None, None].float().to(norm.weight.device) for t in (scale, shift))  # type: ignore
+        scale = weight / deviation
+        shift = bias - mean * scale
+        return tuple(t[:, :, None, None].float().to(like.device) for t in (scale, shift))  # type: ignore
 
 
 def encode_in_bands(encoder: Any, image: Tensor, tile: int) -> Tensor:

@@ -34,5 +34,5 @@ def seed():
 
 
 @pytest.fixture(scope="session")
-def demo_model(tmp_path_factory):
-    return load_demo_model(tmp_path_factory.mktemp("weights"))
+def demo_model():
+    return load_demo_model()

@@ -12,6 +12,7 @@ from supir_core import cli
 from supir_core.checkpoint import sha256
 from supir_core.metadata import SOURCE_TYPE, read_label
 from supir_core.pictures import UnreadablePictureError, read_picture, save_png
+from supir_core.settings import preset
 
 FAST = ["--steps", "2", "--scale", "1"]
 
@@ -25,7 +26,7 @@ def write_picture(path, size=(40, 30), mode="RGB", **options):
 @pytest.fixture
 def run(demo_model, monkeypatch, capsys):
     """Run the command on the demo model; gives the exit code and what it wrote to stderr."""
-    monkeypatch.setattr("supir_core.demo.load_demo_model", lambda folder: demo_model)
+    monkeypatch.setattr("supir_core.demo.load_demo_model", lambda: demo_model)
 
     def run(*arguments):
         code = cli.main([str(argument) for argument in arguments])
@@ -163,7 +164,7 @@ def test_the_module_is_the_command():
 
 
 def test_the_demo_writes_its_pictures(run, tmp_path, monkeypatch):
-    monkeypatch.setattr("supir_core.demo.STEPS", 2)
+    monkeypatch.setattr("supir_core.demo.DEMO_SETTINGS", preset("fidelity", steps=2))
     assert run("demo", "-o", tmp_path / "demo")[0] == 0
     sizes = {file.name: Image.open(file).size for file in (tmp_path / "demo").iterdir()}
     assert sizes == {

@@ -11,7 +11,7 @@ from supir_core.adaptor import Adaptor
 from supir_core.blocks import attention
 from supir_core.config import UNetConfig, VAEConfig, without_prefix
 from supir_core.connectors import ZeroCrossAttn, ZeroSFT
-from supir_core.demo_weights import UNET_CONFIG
+from supir_core.demo import UNET_CONFIG
 from supir_core.unet import UNet
 from supir_core.vae import VAE, Encoder
 

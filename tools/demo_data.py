@@ -1,4 +1,4 @@
-"""Training pictures of the demo weights: photographs that scikit-image and scikit-learn ship, and drawn pictures.
+"""Training pictures of the demo weights: photographs that scikit-image, scikit-learn and matplotlib ship, and drawn ones.
 
 The astronaut and the cat (chelsea) are held out: nothing here may return them.
 """
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 import torch.nn.functional as F
+from demo_weights import CAPTIONS
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
@@ -19,26 +20,6 @@ from supir_core.pictures import to_tensor
 from supir_core.pipeline import resize
 
 HELD_OUT = ("astronaut", "chelsea")
-
-CAPTIONS = {
-    "coffee": "A cup of coffee on a wooden table.",
-    "rocket": "A rocket at its launch.",
-    "hubble_deep_field": "Galaxies in the night sky.",
-    "retina": "A retina.",
-    "immunohistochemistry": "Tissue under a microscope.",
-    "camera": "A man with a camera on a lawn.",
-    "moon": "The surface of the moon.",
-    "brick": "A brick wall.",
-    "grass": "Grass.",
-    "gravel": "Gravel.",
-    "coins": "Old coins.",
-    "page": "A printed page.",
-    "motorcycle": "A motorcycle in a garage.",
-    "china": "A temple in China.",
-    "flower": "A flower.",
-    "drawn": "A drawing.",
-}
-"""What each picture shows."""
 
 
 @dataclass(frozen=True)
@@ -55,13 +36,14 @@ class Pool:
     damaged: Tensor
     captions: Tensor
 
-    def batch(self, random: np.random.Generator, size: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Clean and damaged crops in [-1, 1], turned and mirrored at random, and their captions."""
+    def batch(self, random: np.random.Generator, size: int, side: int) -> tuple[Tensor, Tensor]:
+        """Windows of ``side`` pixels of clean crops and of the damaged ones, in [-1, 1], turned at random."""
         rows = torch.from_numpy(random.integers(len(self.clean), size=size))
-        turns, mirror = int(random.integers(4)), random.random() < 0.5
-        pair = torch.stack([self.clean[rows], self.damaged[rows]]).float() / 127.5 - 1
-        pair = torch.rot90(pair.flip(-1) if mirror else pair, turns, (-2, -1))
-        return pair[0].contiguous(), pair[1].contiguous(), self.captions[rows]
+        top, left = random.integers(self.clean.shape[-1] - side + 1, size=2)
+        window = (rows, slice(None), slice(top, top + side), slice(left, left + side))
+        pair = torch.stack([self.clean[window], self.damaged[window]]).float() / 127.5 - 1
+        pair = torch.rot90(pair, int(random.integers(4)), (-2, -1))
+        return pair[0].contiguous(), pair[1].contiguous()
 
 
 def build_pool(count: int, side: int, seed: int) -> Pool:
@@ -77,6 +59,8 @@ def build_pool(count: int, side: int, seed: int) -> Pool:
         else:
             name = names[random.choice(len(names), p=weights / weights.sum())]
             crop = recolor(cut(pictures[name], side, random), random)
+        if random.random() < 0.5:
+            crop = crop.flip(-1)
         clean.append(_bytes(crop))
         damaged.append(_bytes(resize(damage(crop, random), (side, side))))
         captions.append(list(CAPTIONS).index(name))
@@ -85,22 +69,24 @@ def build_pool(count: int, side: int, seed: int) -> Pool:
 
 def photographs() -> dict[str, Tensor]:
     """All photographs for training, by name: ``(1, 3, H, W)`` in [0, 1]."""
+    from matplotlib.cbook import get_sample_data
     from skimage import data
     from sklearn.datasets import load_sample_image
 
-    simple = [name for name in CAPTIONS if name not in ("motorcycle", "china", "flower", "drawn")]
+    simple = [name for name in CAPTIONS if name not in ("motorcycle", "china", "flower", "hopper", "drawn")]
     loaders: dict[str, Callable[[], np.ndarray]] = {name: getattr(data, name) for name in simple}
     loaders["motorcycle"] = lambda: data.stereo_motorcycle()[0]
     loaders["china"] = lambda: load_sample_image("china.jpg")
     loaders["flower"] = lambda: load_sample_image("flower.jpg")
+    loaders["hopper"] = lambda: np.asarray(Image.open(get_sample_data("grace_hopper.jpg")))
     assert not set(loaders) & set(HELD_OUT)
     return {name: to_tensor(Image.fromarray(load()))[:, :3] for name, load in loaders.items()}
 
 
 def cut(picture: Tensor, side: int, random: np.random.Generator) -> Tensor:
-    """A random square, shrunk or enlarged a little, of ``side`` pixels."""
+    """A random square, mostly shrunk, of ``side`` pixels."""
     height, width = picture.shape[2:]
-    size = int(min(height, width, side * random.uniform(0.8, 3.0)))
+    size = int(min(height, width, side * random.uniform(0.9, 2.2)))
     top, left = random.integers(height - size + 1), random.integers(width - size + 1)
     return resize(picture[..., top : top + size, left : left + size], (side, side))
 

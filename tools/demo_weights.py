@@ -10,32 +10,39 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from .adaptor import Adaptor
-from .checkpoint import assign
-from .conditioning import NEGATIVE_PROMPT, POSITIVE_PROMPT
-from .config import UNetConfig, VAEConfig
-from .model import FIRST_STAGE, UNET
-from .text import CLIP_G, CLIP_L, TextEncoders, load_tokenizer, text_state_dict
-from .unet import UNet
-from .vae import VAE, Encoder
+from supir_core.adaptor import Adaptor
+from supir_core.checkpoint import assign
+from supir_core.conditioning import NEGATIVE_PROMPT, POSITIVE_PROMPT
+from supir_core.demo import CONTEXT_WIDTH, SDXL_FILE, SUPIR_FILE, TOKENIZER_FOLDER
+from supir_core.model import FIRST_STAGE, UNET
+from supir_core.text import CLIP_G, CLIP_L, TextEncoders, load_tokenizer, text_state_dict
+from supir_core.unet import UNet
+from supir_core.vae import VAE, Encoder
 
-SDXL_FILE, SUPIR_FILE, TOKENIZER_FOLDER = "demo_sdxl.safetensors", "demo_supir.safetensors", "tokenizer"
+TEXT_WIDTH, TEXT_POSITIONS, TEXT_LAYERS = CONTEXT_WIDTH // 2, 77, 2
 
-TEXT_WIDTH, TEXT_POSITIONS, TEXT_LAYERS = 64, 77, 2
-CONTEXT_WIDTH = 2 * TEXT_WIDTH
-SIZE_WIDTH = 6 * 256
-UNET_CONFIG = UNetConfig(
-    in_channels=4,
-    widths=(64, 64, 64),
-    context_width=CONTEXT_WIDTH,
-    vector_width=TEXT_WIDTH + SIZE_WIDTH,
-    input_depths=(0, 0, 0, 0, 1, 1, 0, 1, 1),
-    middle_depth=1,
-    output_depths=(1, 1, 1, 1, 1, 1, 0, 0, 0),
-)
-VAE_CONFIG = VAEConfig(widths=(32, 64, 64, 64), blocks=1, latent_channels=4)
+CAPTIONS = {
+    "coffee": "A cup of coffee on a wooden table.",
+    "rocket": "A rocket at its launch.",
+    "hubble_deep_field": "Galaxies in the night sky.",
+    "retina": "A retina.",
+    "immunohistochemistry": "Tissue under a microscope.",
+    "camera": "A man with a camera on a lawn.",
+    "moon": "The surface of the moon.",
+    "brick": "A brick wall.",
+    "grass": "Grass.",
+    "gravel": "Gravel.",
+    "coins": "Old coins.",
+    "page": "A printed page.",
+    "motorcycle": "A motorcycle in a garage.",
+    "china": "A temple in China.",
+    "flower": "A flower.",
+    "hopper": "A woman in uniform.",
+    "drawn": "A drawing.",
+}
+"""What the training pictures show."""
 
-VOCABULARY = POSITIVE_PROMPT + NEGATIVE_PROMPT
+VOCABULARY = " ".join((POSITIVE_PROMPT, NEGATIVE_PROMPT, *CAPTIONS.values()))
 """Words that are one token each; others are spelt."""
 
 

@@ -1,0 +1,42 @@
+"""The nodes: thin, over ``supir_core``; the only place that knows of ComfyUI."""
+
+from __future__ import annotations
+
+from comfy_api.latest import ComfyExtension, io
+
+from .host import require_comfyui
+
+
+class SupirExtension(ComfyExtension):
+    """What ComfyUI loads."""
+
+    async def get_node_list(self) -> list[type[io.ComfyNode]]:
+        """All nodes of the pack."""
+        require_comfyui()
+        from .conditioning import SupirConditioning
+        from .demo import SupirDemoLoader
+        from .denoiser import SupirDenoiser
+        from .encode import SupirEncode
+        from .guidance import SupirGuidance
+        from .image import SupirColorFix, SupirSaveImage
+        from .loader import SupirModelLoader
+        from .restore import SupirRestore
+        from .sampler import SupirSampler
+        from .sampling import SupirSamplerSelect, SupirScheduler
+        from .tiles import SupirTiles
+
+        return [
+            SupirRestore,
+            SupirModelLoader,
+            SupirDemoLoader,
+            SupirEncode,
+            SupirConditioning,
+            SupirSampler,
+            SupirDenoiser,
+            SupirTiles,
+            SupirGuidance,
+            SupirSamplerSelect,
+            SupirScheduler,
+            SupirColorFix,
+            SupirSaveImage,
+        ]

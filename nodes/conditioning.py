@@ -1,0 +1,112 @@
+"""Captions and quality words as CONDITIONING."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import comfy.sd
+from comfy_api.latest import io
+
+from ..supir_core.conditioning import NEGATIVE_PROMPT, POSITIVE_PROMPT, full_prompt
+from .host import CATEGORY, advanced
+
+SIZES = {
+    "width": 1024,
+    "height": 1024,
+    "crop_w": 0,
+    "crop_h": 0,
+    "target_width": 1024,
+    "target_height": 1024,
+}
+"""As released, always these, whatever the picture's size."""
+
+TILE = "supir_tile"
+"""Marks the entry of a CONDITIONING that belongs to one tile, by its number."""
+
+Conditioning = list[tuple[Any, dict[str, Any]]]
+
+
+def encode_text(clip: comfy.sd.CLIP, text: str, **options: Any) -> Conditioning:
+    """A prompt with SUPIR's size condition."""
+    if clip is None:
+        raise ValueError("the checkpoint has no text encoder; connect the CLIP of an SDXL checkpoint")
+    return clip.encode_from_tokens_scheduled(clip.tokenize(text), add_dict={**SIZES, **options})
+
+
+def encode_prompts(
+    clip: comfy.sd.CLIP, captions: Sequence[str], positive: str, negative: str
+) -> tuple[Conditioning, Conditioning]:
+    """Captions with the quality words, one for each tile where there are several, and the negative prompt."""
+    if len(captions) == 1:
+        return encode_text(clip, full_prompt(captions[0], positive)), encode_text(clip, negative)
+    entries: Conditioning = []
+    for tile, caption in enumerate(captions):
+        entries += encode_text(clip, full_prompt(caption, positive), **{TILE: tile})
+    return entries, encode_text(clip, negative)
+
+
+class SupirConditioning(io.ComfyNode):
+    """Encode captions and quality words."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="SupirConditioning",
+            display_name="SUPIR Conditioning",
+            category=CATEGORY,
+            description="Encodes what the picture shows, followed by the paper's quality words, and the negative prompt, "
+            "with the size condition that SUPIR was trained with.",
+            search_aliases=["supir prompt", "supir conditioner", "caption", "SUPIR_conditioner"],
+            is_input_list=True,
+            inputs=[
+                io.Clip.Input("clip", tooltip="SDXL's text encoders, of the base checkpoint."),
+                io.String.Input(
+                    "caption",
+                    multiline=True,
+                    default="",
+                    dynamic_prompts=False,
+                    tooltip="What the picture shows. Trust a captioner for scenery; for portraits and anything with text "
+                    "or logos write a short noun phrase yourself. A list of texts is one for each tile.",
+                ),
+                io.Boolean.Input(
+                    "line_per_tile",
+                    default=False,
+                    **advanced(
+                        tooltip="Each line of the caption belongs to one tile of SUPIR Tiles, row by row from the top left."
+                    ),
+                ),
+                io.String.Input(
+                    "positive_words",
+                    multiline=True,
+                    default=POSITIVE_PROMPT,
+                    dynamic_prompts=False,
+                    **advanced(tooltip="Quality words that follow every caption, the paper's by default."),
+                ),
+                io.String.Input(
+                    "negative_words",
+                    multiline=True,
+                    default=NEGATIVE_PROMPT,
+                    dynamic_prompts=False,
+                    **advanced(tooltip="What to keep away from, the paper's by default."),
+                ),
+            ],
+            outputs=[
+                io.Conditioning.Output(display_name="positive", tooltip="Caption and quality words."),
+                io.Conditioning.Output(display_name="negative", tooltip="What to keep away from."),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        clip: list[comfy.sd.CLIP],
+        caption: list[str],
+        line_per_tile: list[bool],
+        positive_words: list[str],
+        negative_words: list[str],
+    ) -> io.NodeOutput:
+        captions = list(caption)
+        if line_per_tile[0] and len(captions) == 1:
+            captions = captions[0].strip().splitlines() or [""]
+        return io.NodeOutput(*encode_prompts(clip[0], captions, positive_words[0], negative_words[0]))

@@ -1,0 +1,273 @@
+"""SUPIR on a MODEL: adaptor and connectors act on every call of its UNet, whatever samples it.
+
+Three stateless wrappers: one tells ComfyUI the memory, one prepares a call (which rows of z_lq, how strong, which
+copy of the adaptor), one runs the adaptor and hands its features to the UNet's own patch points for that call alone.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import comfy.model_base
+import comfy.model_sampling
+from comfy.ldm.modules.diffusionmodules.openaimodel import Upsample
+from comfy.model_patcher import ModelPatcher
+from comfy.patcher_extension import WrappersMP
+from comfy_api.latest import io
+from torch import Tensor
+
+from ..supir_core.adaptor import Adaptor
+from ..supir_core.connectors import ConnectorFusion
+from ..supir_core.denoiser import Linear
+from ..supir_core.tiling import crop_tiles
+from .host import CATEGORY, KEY, SupirModelType
+from .loader import SupirWeights
+from .tiles import TILES
+
+SIGMA = "supir_sigma"
+"""Option by which SUPIR's samplers tell the noise level before churn."""
+CALL = "supir_call"
+
+FEATURE_SHARE = 1.2
+"""Memory of a call against the UNet's alone.
+
+The adaptor's features are kept while the UNet runs: 1640 numbers a latent pixel, a fifth of what ComfyUI reckons
+for SDXL's own work. The adaptor's other activations are gone by then.
+"""
+
+
+class Call(NamedTuple):
+    """What one call of the UNet needs to know."""
+
+    adaptor: Adaptor
+    z_lq: Tensor
+    strength: float
+
+
+def schedule_sigma(options: Mapping[str, Any], timestep: Tensor) -> float:
+    """The noise level that schedules follow: before churn where the sampler tells it."""
+    return options.get(SIGMA, timestep.flatten()[0].item())
+
+
+@dataclass(frozen=True, eq=False)
+class AdaptorWrappers:
+    """The wrappers of one application.
+
+    Attributes:
+        z_lq: low-quality latent, scaled, ``(B, 4, h, w)``.
+        strength: of the adaptor.
+    """
+
+    z_lq: Tensor
+    strength: Linear
+
+    def register(self, model: ModelPatcher) -> None:
+        """Add the wrappers to a model, in place of those of an earlier application."""
+        for kind, wrapper in (
+            (WrappersMP.PREPARE_SAMPLING, reserve_memory),
+            (WrappersMP.APPLY_MODEL, self.prepare),
+            (WrappersMP.DIFFUSION_MODEL, run_adaptor),
+        ):
+            model.remove_wrappers_with_key(kind, KEY)
+            model.add_wrapper_with_key(kind, KEY, wrapper)
+
+    def prepare(
+        self,
+        executor: Any,
+        x: Tensor,
+        t: Tensor,
+        c_concat: Tensor | None,
+        c_crossattn: Tensor | None,
+        control: Any,
+        transformer_options: dict[str, Any],
+        **rest: Any,
+    ) -> Tensor:
+        """Snap the noise level as released, and leave the call's needs in its options."""
+        base = executor.class_obj
+        adaptor = base.current_patcher.get_additional_models_with_key(KEY)[0].model
+        strength = self.strength.at(schedule_sigma(transformer_options, t))
+        z_lq = rows_for(self.z_lq, x, transformer_options)
+        options = {**transformer_options, CALL: Call(adaptor, z_lq, strength)}
+        return executor(x, snap(base.model_sampling, t), c_concat, c_crossattn, control, options, **rest)
+
+
+def rows_for(z_lq: Tensor, x: Tensor, options: Mapping[str, Any]) -> Tensor:
+    """The rows of z_lq that go with the rows of ``x``: prompts, then tiles, then pictures.
+
+    Raises:
+        ValueError: the sizes do not go together.
+    """
+    tiles = options.get(TILES)
+    batch = len(x) // len(options["cond_or_uncond"]) // (len(tiles) if tiles else 1)
+    if len(z_lq) not in (1, batch):
+        raise ValueError(
+            f"z_lq holds {len(z_lq)} pictures but {batch} are sampled; encode as many as are sampled, or one for all"
+        )
+    z_lq = z_lq.expand(batch, -1, -1, -1)
+    if tiles:
+        z_lq = crop_tiles(z_lq, tiles)
+    if z_lq.shape[2:] != x.shape[2:]:
+        (height, width), (ours, theirs) = ([8 * side for side in t.shape[2:]] for t in (z_lq, x))
+        raise ValueError(
+            f"z_lq is of a picture of {width}x{height} pixels but one of {theirs}x{ours} is sampled. Sample the "
+            "`empty` latent of SUPIR Encode; conditioning on areas, and other nodes that tile, do not go with SUPIR: "
+            "use SUPIR Tiles"
+        )
+    return z_lq.repeat(len(x) // len(z_lq), 1, 1, 1)
+
+
+def snap(model_sampling: Any, sigma: Tensor) -> Tensor:
+    """As released, the nearest training noise level, by linear distance."""
+    discrete = isinstance(model_sampling, comfy.model_sampling.ModelSamplingDiscrete)
+    if not discrete or isinstance(model_sampling, comfy.model_sampling.ModelSamplingDiscreteEDM):
+        return sigma
+    table = model_sampling.sigmas.to(sigma)
+    return table[(sigma[:, None] - table).abs().argmin(dim=1)]
+
+
+def run_adaptor(
+    executor: Any,
+    x: Tensor,
+    timesteps: Tensor,
+    context: Tensor,
+    y: Tensor,
+    control: Any,
+    transformer_options: dict[str, Any],
+    **rest: Any,
+) -> Tensor:
+    """Read z_lq, then run the UNet with the connectors in its patch points."""
+    adaptor, z_lq, strength = transformer_options[CALL]
+    if strength:
+        fusion = adaptor(z_lq.to(x), x[:, :4], timesteps, context, y, strength)
+        transformer_options = with_connectors(transformer_options, fusion)
+    return executor(x, timesteps, context, y, control, transformer_options, **rest)
+
+
+def with_connectors(options: dict[str, Any], fusion: ConnectorFusion) -> dict[str, Any]:
+    """Options for one call, in which the connectors come after all other patches."""
+
+    def middle(arguments: dict[str, Any]) -> dict[str, Tensor]:
+        return {"h": fusion.middle(arguments["h"])}
+
+    def join(h: Tensor, skip: Tensor, now: dict[str, Any]) -> tuple[Tensor, None]:
+        return fusion.join(now["block"][1], h, skip), None
+
+    def upsample(
+        layer: Upsample, h: Tensor, emb: Tensor, context: Tensor, now: dict[str, Any], shape: Any, *_: Any
+    ) -> Tensor:
+        return layer(fusion.before_upsample(now["block"][1], h), output_shape=shape)
+
+    patches: dict[str, list[Any]] = {name: list(some) for name, some in options.get("patches", {}).items()}
+    patches.setdefault("middle_block_after_patch", []).append(middle)
+    patches.setdefault("output_block_patch", []).append(checked(join, fusion))
+    patches.setdefault("forward_timestep_embed_patch", []).insert(0, (Upsample, upsample))
+    return {**options, "patches": patches}
+
+
+def checked(join: Callable[..., Any], fusion: ConnectorFusion) -> Callable[..., Any]:
+    """``join`` with a word on who may have come before it."""
+
+    def check(h: Tensor, skip: Tensor | None, now: dict[str, Any]) -> Any:
+        if skip is None:
+            raise ValueError(
+                "another node has joined the UNet's skips already, probably ComfyUI's SUPIRApply; "
+                "use either that or SUPIR Denoiser"
+            )
+        feature = fusion.feature(now["block"][1])
+        if skip.shape[2:] != feature.shape[2:]:
+            raise ValueError(
+                f"another node changed the UNet's inner size to {tuple(skip.shape[2:])}, where SUPIR has "
+                f"{tuple(feature.shape[2:])}; remove nodes such as PatchModelAddDownscale (Kohya Deep Shrink)"
+            )
+        return join(h, skip, now)
+
+    return check
+
+
+def reserve_memory(executor: Any, model: ModelPatcher, noise_shape: Any, *rest: Any, **more: Any) -> Any:
+    """Tell ComfyUI of the memory beside the UNet's."""
+    batch, channels, height, width = noise_shape
+    return executor(model, [batch, channels, math.ceil(height * FEATURE_SHARE), width], *rest, **more)
+
+
+def apply_supir(model: ModelPatcher, weights: SupirWeights, z_lq: Tensor, strength: Linear) -> ModelPatcher:
+    """A MODEL that restores ``z_lq``, a latent as ComfyUI has it."""
+    check_model(model, weights)
+    changed = model.clone()
+    changed.set_additional_models(KEY, [weights.adaptor.clone()])
+    AdaptorWrappers(model.model.process_latent_in(z_lq), strength).register(changed)
+    return changed
+
+
+def check_model(model: ModelPatcher, weights: SupirWeights) -> None:
+    """Raise ValueError unless the model is an SDXL of the widths that the adaptor was made for."""
+    base = model.model
+    if not isinstance(base, comfy.model_base.SDXL):
+        raise ValueError(
+            f"SUPIR needs an SDXL model, got {type(base).__name__}; load an SDXL base checkpoint "
+            "(not SD 1.5, the SDXL refiner or Flux)"
+        )
+    sizes = base.model_config.unet_config
+    widths = tuple(sizes["model_channels"] * factor for factor in sizes["channel_mult"])
+    theirs = (widths, sizes["context_dim"], sizes["adm_in_channels"])
+    ours = (weights.config.widths, weights.config.context_width, weights.config.vector_width)
+    if theirs != ours:
+        raise ValueError(
+            f"the model and {weights.name} do not belong together: (widths, text, vector) are {theirs} in the model and "
+            f"{ours} in {weights.name}; use SUPIR's weights with SDXL and the demo's with the demo's"
+        )
+
+
+class SupirDenoiser(io.ComfyNode):
+    """Patch a MODEL with SUPIR."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="SupirDenoiser",
+            display_name="SUPIR Denoiser (ZeroSFT)",
+            category=CATEGORY,
+            description="Lets an SDXL model follow the damaged picture. Works with any sampler, LoRA, FreeU, ControlNet "
+            "and other patches; applied twice, the last one counts.",
+            search_aliases=["supir apply", "zerosft", "SUPIRApply", "SUPIR_sample"],
+            inputs=[
+                io.Model.Input("model", tooltip="An SDXL model, with or without LoRA and other patches."),
+                SupirModelType.Input("supir_model", tooltip="From SUPIR Load Model."),
+                io.Latent.Input("z_lq", tooltip="From SUPIR Encode."),
+                io.Float.Input(
+                    "strength_start",
+                    default=1.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    tooltip="How closely the picture is followed at the first noise level. Less lets the model roam.",
+                ),
+                io.Float.Input(
+                    "strength_end",
+                    default=1.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    tooltip="The same at the last noise level; linear with the noise level in between. 0.9 gives livelier "
+                    "detail.",
+                ),
+            ],
+            outputs=[
+                io.Model.Output(display_name="model", tooltip="The model, held to the damaged picture.")
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        model: ModelPatcher,
+        supir_model: SupirWeights,
+        z_lq: dict[str, Tensor],
+        strength_start: float,
+        strength_end: float,
+    ) -> io.NodeOutput:
+        strength = Linear(strength_start, strength_end)
+        return io.NodeOutput(apply_supir(model, supir_model, z_lq["samples"], strength))

@@ -1,0 +1,117 @@
+"""Pictures after the restoration: colour, and files that say what they are."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import folder_paths
+from comfy.cli_args import args
+from comfy_api.latest import io, ui
+from torch import Tensor
+
+from ..supir_core.colorfix import fix_color
+from ..supir_core.metadata import provenance
+from ..supir_core.pictures import write_png
+from ..supir_core.settings import CHOICES
+from .host import CATEGORY, to_image, to_picture
+
+
+class SupirColorFix(io.ComfyNode):
+    """Colours of the reference, detail of the result."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="SupirColorFix",
+            display_name="SUPIR Color Fix",
+            category=CATEGORY,
+            description="Gives a picture the colours of a reference, usually stage 1, and cuts it to the reference's size, "
+            "which removes the padding that SUPIR Encode added.",
+            search_aliases=["wavelet color fix", "adain", "color match", "supir color"],
+            inputs=[
+                io.Image.Input("image", tooltip="The restored picture; transparency is kept."),
+                io.Image.Input("reference", tooltip="Whose colours to take: stage 1 of SUPIR Encode."),
+                io.Combo.Input(
+                    "mode",
+                    options=list(CHOICES["color_fix"]),
+                    default="wavelet",
+                    tooltip="wavelet: the reference's low frequencies. adain: its mean and contrast. none: only the cut.",
+                ),
+                io.Float.Input(
+                    "strength",
+                    default=1.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    tooltip="1 for the full correction, 0 for none.",
+                ),
+            ],
+            outputs=[io.Image.Output(display_name="image", tooltip="The corrected picture.")],
+        )
+
+    @classmethod
+    def execute(cls, image: Tensor, reference: Tensor, mode: str, strength: float) -> io.NodeOutput:
+        picture, colors = to_picture(image), to_picture(reference)
+        height, width = colors.shape[2:]
+        cut = picture[:, :, :height, :width]
+        if cut.shape[2:] != colors.shape[2:]:
+            raise ValueError(
+                f"the picture is {picture.shape[3]}x{picture.shape[2]}, smaller than the reference of {width}x{height}; "
+                "connect the stage 1 that belongs to it, or resize the reference"
+            )
+        if len(colors) not in (1, len(cut)):
+            raise ValueError(
+                f"got {len(colors)} references for {len(cut)} pictures; give one for all or one for each"
+            )
+        fixed = fix_color(cut, colors.expand(len(cut), -1, -1, -1), mode, strength)
+        return io.NodeOutput(to_image(fixed.clamp(0, 1)))
+
+
+class SupirSaveImage(io.ComfyNode):
+    """Save with the label of a generative restoration."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="SupirSaveImage",
+            display_name="SUPIR Save Image",
+            category=CATEGORY,
+            description="Saves PNGs with the workflow and with a label that says that detail was reconstructed by a trained "
+            "model (text, and the IPTC digital source type in XMP).",
+            search_aliases=["save image", "provenance", "iptc", "xmp"],
+            is_output_node=True,
+            inputs=[
+                io.Image.Input("images", tooltip="The pictures to save."),
+                io.String.Input(
+                    "filename_prefix",
+                    default="SUPIR",
+                    tooltip="Name of the files, as of Save Image: %date:yyyy-MM-dd% and folders are allowed.",
+                ),
+            ],
+            outputs=[],
+            hidden=[io.Hidden.prompt, io.Hidden.extra_pnginfo],
+        )
+
+    @classmethod
+    def execute(cls, images: Tensor, filename_prefix: str) -> io.NodeOutput:
+        pictures = to_picture(images)
+        folder, name, counter, subfolder, _ = folder_paths.get_save_image_path(
+            filename_prefix, folder_paths.get_output_directory(), pictures.shape[3], pictures.shape[2]
+        )
+        text = {**provenance(), **_workflow(cls.hidden)}
+        results = []
+        for number, picture in enumerate(pictures):
+            file = f"{name.replace('%batch_num%', str(number))}_{counter + number:05}_.png"
+            write_png(Path(folder) / file, picture.clamp(0, 1), text)
+            results.append(ui.SavedResult(file, subfolder, io.FolderType.output))
+        return io.NodeOutput(ui=ui.SavedImages(results))
+
+
+def _workflow(hidden: Any) -> dict[str, str]:
+    """ComfyUI's own entries, from which it opens the workflow again."""
+    if args.disable_metadata:
+        return {}
+    entries = {"prompt": hidden.prompt, **(hidden.extra_pnginfo or {})}
+    return {name: json.dumps(value) for name, value in entries.items() if value is not None}

@@ -1,0 +1,139 @@
+"""SUPIR's weights: found, recognised, and handed to ComfyUI to manage."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import comfy.model_management
+import comfy.model_patcher
+import torch
+from comfy_api.latest import io
+from torch import Tensor
+
+from ..supir_core.checkpoint import SUPIR, Checkpoint, open_checkpoint
+from ..supir_core.config import UNetConfig
+from ..supir_core.model import load_adaptor
+from .host import CATEGORY, FOLDERS, Layers, SupirModelType, attention, find_weights, weight_files
+
+DTYPES = {
+    "as in the file": None,
+    "float16": torch.float16,
+    "bfloat16": torch.bfloat16,
+    "float32": torch.float32,
+    "float8_e4m3fn": torch.float8_e4m3fn,
+}
+
+
+@dataclass(frozen=True)
+class SupirWeights:
+    """What travels in a SUPIR_MODEL socket.
+
+    Attributes:
+        name: of the file.
+        adaptor: adaptor and connectors, which ComfyUI loads and unloads.
+        dr_encoder: weights of the degradation-robust encoder, by their key within it.
+    """
+
+    name: str
+    adaptor: comfy.model_patcher.ModelPatcher
+    dr_encoder: Mapping[str, Tensor]
+
+    @property
+    def config(self) -> UNetConfig:
+        """Sizes of the adaptor."""
+        return self.adaptor.model.control_model.config
+
+
+def load_weights(path: Path, dtype: str = "as in the file") -> SupirWeights:
+    """Load a SUPIR file; tensors stay mapped to it where their type is kept.
+
+    Raises:
+        UnsupportedCheckpointError: it is another kind of file, or damaged; the message says what it is.
+    """
+    checkpoint = open_checkpoint(path)
+    checkpoint.require(SUPIR)
+    return SupirWeights(path.name, adaptor_patcher(path, dtype), checkpoint.under("denoise_encoder."))
+
+
+def adaptor_patcher(
+    path: Path, dtype: str, disable_dynamic: bool = False
+) -> comfy.model_patcher.ModelPatcher:
+    """The adaptor as ComfyUI manages models; it calls this itself where it needs another copy."""
+    checkpoint = open_checkpoint(path)
+    chosen = DTYPES[dtype]
+    adaptor = load_adaptor(
+        checkpoint, chosen, operations=Layers(chosen or file_dtype(checkpoint)), attention=attention
+    )
+    manager = comfy.model_patcher.ModelPatcher if disable_dynamic else comfy.model_patcher.CoreModelPatcher
+    patcher = manager(
+        adaptor,
+        load_device=comfy.model_management.get_torch_device(),
+        offload_device=comfy.model_management.unet_offload_device(),
+    )
+    patcher.cached_patcher_init = (adaptor_patcher, (path, dtype))
+    return patcher
+
+
+def file_dtype(checkpoint: Checkpoint) -> torch.dtype:
+    """Type of the weights in a file."""
+    key = "control_model.input_hint_block.0.weight"
+    return checkpoint.tensors([key])[key].dtype
+
+
+class SupirModelLoader(io.ComfyNode):
+    """Load SUPIR-v0Q or SUPIR-v0F."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="SupirModelLoader",
+            display_name="SUPIR Load Model",
+            category=CATEGORY,
+            description="Loads SUPIR's weights: SUPIR-v0Q for heavy damage, SUPIR-v0F for light damage.",
+            search_aliases=[
+                "supir",
+                "load supir",
+                "restoration model",
+                "SUPIR_model_loader",
+                "ModelPatchLoader",
+            ],
+            inputs=[
+                io.Combo.Input(
+                    "file",
+                    options=weight_files(),
+                    tooltip="SUPIR-v0Q (heavy damage) or SUPIR-v0F (light damage), .safetensors or .ckpt, "
+                    f"from models/{FOLDERS[0]} or models/{FOLDERS[1]}. Any other file is recognised and named.",
+                ),
+                io.Combo.Input(
+                    "weight_dtype",
+                    options=list(DTYPES),
+                    default="as in the file",
+                    advanced=True,
+                    tooltip="Type in which the weights are kept. They are computed with in the type of the base "
+                    "model. float8_e4m3fn halves the memory of a float16 file at a small loss.",
+                ),
+            ],
+            outputs=[
+                SupirModelType.Output(
+                    display_name="supir_model", tooltip="Adaptor, connectors and degradation-robust encoder."
+                )
+            ],
+        )
+
+    @classmethod
+    def validate_inputs(cls, file: str) -> bool | str:
+        if find_weights(file):
+            return True
+        return (
+            f'"{file}" is not there. Put SUPIR-v0Q_fp16.safetensors (or another SUPIR file) into '
+            f"models/{FOLDERS[0]} or models/{FOLDERS[1]}, press R to refresh, and choose it"
+        )
+
+    @classmethod
+    def execute(cls, file: str, weight_dtype: str) -> io.NodeOutput:
+        path = find_weights(file)
+        if path is None:
+            raise FileNotFoundError(f"{file} is no longer in models/{FOLDERS[0]} or models/{FOLDERS[1]}")
+        return io.NodeOutput(load_weights(path, weight_dtype))

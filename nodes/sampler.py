@@ -1,0 +1,170 @@
+"""Everything between encode and decode in one node."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import comfy.samplers
+import comfy.utils
+import latent_preview
+from comfy.model_patcher import ModelPatcher
+from comfy_api.latest import io
+from torch import Tensor
+
+from ..supir_core.denoiser import Linear
+from ..supir_core.sampling import seeded_noise
+from ..supir_core.settings import PRESETS, Settings
+from .conditioning import Conditioning
+from .denoiser import apply_supir
+from .guidance import apply_guidance, cfg_inputs, restoration_input
+from .host import CATEGORY, SupirModelType
+from .loader import SupirWeights
+from .sampling import sampler_inputs, sampler_object, schedule, steps_input
+from .tiles import apply_tiles, tile_inputs
+
+CUSTOM = "custom"
+
+
+def sample(
+    model: ModelPatcher,
+    weights: SupirWeights,
+    positive: Conditioning,
+    negative: Conditioning,
+    z_lq: Tensor,
+    z_center: Tensor | None,
+    settings: Settings,
+) -> Tensor:
+    """Restore ``z_lq``; latents are as ComfyUI has them, row i has the seed ``settings.seed + i``."""
+    model = apply_supir(model, weights, z_lq, settings.control)
+    model = apply_guidance(model, settings.cfg, settings.restoration_scale, z_center)
+    model = apply_tiles(model, settings)
+    guider = comfy.samplers.CFGGuider(model)
+    guider.set_conds(positive, negative)
+    guider.set_cfg(settings.cfg.start)
+    empty = z_lq.new_zeros(z_lq.shape)
+    noise = seeded_noise([settings.seed + row for row in range(len(z_lq))])(empty.cpu())
+    sampler = sampler_object(settings.sampler, settings.s_churn, settings.s_noise)
+    sigmas = schedule(settings.steps, settings.sampler)
+    return guider.sample(
+        noise,
+        empty,
+        sampler,
+        sigmas,
+        callback=latent_preview.prepare_callback(model, settings.steps),
+        disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
+        seed=settings.seed,
+    )
+
+
+def preset_input(*more: str) -> io.Combo.Input:
+    """Which preset."""
+    return io.Combo.Input(
+        "preset",
+        options=[*PRESETS, *more],
+        default="quality",
+        tooltip="quality: heavy damage, SUPIR-v0Q, 50 steps. fidelity: light damage, SUPIR-v0F, 50 steps. lightning: 8 "
+        "steps, with a Lightning SDXL checkpoint. demo: for the demo weights."
+        + (" custom: the numbers below." if more else ""),
+    )
+
+
+def seed_input() -> io.Int.Input:
+    """The seed."""
+    return io.Int.Input(
+        "seed",
+        default=0,
+        min=0,
+        max=0xFFFFFFFFFFFFFFFF,
+        control_after_generate=True,
+        tooltip="Of all noise: the same seed gives the same picture. The second picture of a batch has the next seed.",
+    )
+
+
+class SupirSampler(io.ComfyNode):
+    """Denoiser, guidance, tiles and sampler in one."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="SupirSampler",
+            display_name="SUPIR Sampler",
+            category=CATEGORY,
+            description="The tiled, restoration-guided sampler in one node: SUPIR Denoiser, Guidance, Tiles, Scheduler and "
+            "SamplerCustomAdvanced together.",
+            search_aliases=["supir sample", "SUPIR_sample", "restore"],
+            inputs=[
+                io.Model.Input("model", tooltip="An SDXL model, with or without LoRA and other patches."),
+                SupirModelType.Input("supir_model", tooltip="From SUPIR Load Model."),
+                io.Conditioning.Input("positive", tooltip="From SUPIR Conditioning."),
+                io.Conditioning.Input("negative", tooltip="From SUPIR Conditioning."),
+                io.Latent.Input("z_lq", tooltip="From SUPIR Encode."),
+                preset_input(CUSTOM),
+                seed_input(),
+                *tile_inputs(),
+                *(_custom(given) for given in (steps_input(), *cfg_inputs(3.0, 6.0))),
+                _custom(
+                    io.Float.Input(
+                        "control_start",
+                        default=1.0,
+                        min=0.0,
+                        max=1.0,
+                        step=0.01,
+                        tooltip="Strength of the adaptor at the first noise level; less lets the model roam.",
+                    )
+                ),
+                _custom(
+                    io.Float.Input(
+                        "control_end",
+                        default=1.0,
+                        min=0.0,
+                        max=1.0,
+                        step=0.01,
+                        tooltip="The same at the last noise level.",
+                    )
+                ),
+                *(_custom(given) for given in (restoration_input(), *sampler_inputs())),
+                io.Latent.Input(
+                    "z_center",
+                    optional=True,
+                    tooltip="From SUPIR Encode; needed by the preset demo and where restoration_scale is above 0.",
+                ),
+            ],
+            outputs=[io.Latent.Output(display_name="latent", tooltip="The restored latent, for VAE Decode.")],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        model: ModelPatcher,
+        supir_model: SupirWeights,
+        positive: Conditioning,
+        negative: Conditioning,
+        z_lq: dict[str, Tensor],
+        preset: str,
+        seed: int,
+        tile: int,
+        overlap: int,
+        z_center: dict[str, Tensor] | None = None,
+        **custom: Any,
+    ) -> io.NodeOutput:
+        settings = settings_of(custom) if preset == CUSTOM else PRESETS[preset]
+        settings = replace(settings, seed=seed, tile=tile, overlap=overlap)
+        center = z_center["samples"] if z_center else None
+        latent = sample(model, supir_model, positive, negative, z_lq["samples"], center, settings)
+        return io.NodeOutput({"samples": latent})
+
+
+def settings_of(custom: dict[str, Any]) -> Settings:
+    """Settings from the numbers of the node."""
+    numbers = dict(custom)
+    cfg = Linear(numbers.pop("cfg_start"), numbers.pop("cfg_end"))
+    control = Linear(numbers.pop("control_start"), numbers.pop("control_end"))
+    return Settings(cfg=cfg, control=control, **numbers)
+
+
+def _custom(given: io.Input) -> io.Input:
+    """An input that counts only where the preset is custom."""
+    given.advanced = True
+    given.tooltip = f"With preset custom. {given.tooltip}"
+    return given

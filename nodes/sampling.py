@@ -1,0 +1,184 @@
+"""SUPIR's samplers and schedules in ComfyUI's form."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import comfy.samplers
+from comfy_api.latest import io
+from torch import Tensor
+
+from ..supir_core.sampling import (
+    Noise,
+    ddpm_sigmas,
+    karras_sigmas,
+    sample_restore_dpmpp_2m_sde,
+    sample_restore_edm,
+    seeded_noise,
+)
+from ..supir_core.settings import CHOICES
+from .denoiser import SIGMA
+from .host import CATEGORY, advanced
+
+Sampling = Callable[..., Tensor]
+
+
+def sampler_object(name: str, s_churn: float, s_noise: float) -> comfy.samplers.KSAMPLER:
+    """A SAMPLER; ``name`` is ``"edm"`` or ``"dpmpp_2m_sde"``."""
+    if name == "edm":
+        return comfy.samplers.KSAMPLER(supir_edm, {"s_churn": s_churn, "s_noise": s_noise})
+    return comfy.samplers.KSAMPLER(supir_dpmpp_2m_sde, {"s_noise": s_noise})
+
+
+def supir_edm(
+    model: Any,
+    x: Tensor,
+    sigmas: Tensor,
+    extra_args: dict[str, Any] | None = None,
+    callback: Callable[[dict[str, Any]], None] | None = None,
+    disable: bool | None = None,
+    **options: float,
+) -> Tensor:
+    """Euler with churn, as a sampler function of ComfyUI."""
+    return _run(sample_restore_edm, model, x, sigmas, extra_args or {}, callback, options)
+
+
+def supir_dpmpp_2m_sde(
+    model: Any,
+    x: Tensor,
+    sigmas: Tensor,
+    extra_args: dict[str, Any] | None = None,
+    callback: Callable[[dict[str, Any]], None] | None = None,
+    disable: bool | None = None,
+    **options: float,
+) -> Tensor:
+    """DPM++ 2M SDE, as a sampler function of ComfyUI."""
+    return _run(sample_restore_dpmpp_2m_sde, model, x, sigmas, extra_args or {}, callback, options)
+
+
+def _run(
+    sampling: Sampling,
+    model: Any,
+    x: Tensor,
+    sigmas: Tensor,
+    extra_args: dict[str, Any],
+    callback: Callable[[dict[str, Any]], None] | None,
+    options: dict[str, float],
+) -> Tensor:
+    """Run a sampler of ours; restoration guidance is the model's (see guidance.py)."""
+    model_options = extra_args.get("model_options", {})
+    transformer_options = model_options.get("transformer_options", {})
+
+    def denoiser(x: Tensor, sigma: Tensor, schedule_sigma: float) -> Tensor:
+        told = {
+            **model_options,
+            "transformer_options": {**transformer_options, SIGMA: schedule_sigma},
+        }
+        return model(x, sigma, **{**extra_args, "model_options": told})
+
+    def report(step: int, denoised: Tensor) -> None:
+        if callback:
+            callback(
+                {"x": x, "i": step, "sigma": sigmas[step], "sigma_hat": sigmas[step], "denoised": denoised}
+            )
+
+    return sampling(denoiser, x, sigmas, churn_noise(extra_args.get("seed"), x), callback=report, **options)
+
+
+def churn_noise(seed: int | None, x: Tensor) -> Noise:
+    """Noise that goes on where the start latent's noise of the same seed ended."""
+    noise = seeded_noise([(seed or 0) + row for row in range(len(x))])
+    noise(x)
+    return noise
+
+
+def schedule(steps: int, sampler: str) -> Tensor:
+    """The noise levels that go with a sampler, as published."""
+    sigmas = ddpm_sigmas(steps)
+    return karras_sigmas(sigmas) if sampler == "dpmpp_2m_sde" else sigmas
+
+
+def sampler_inputs() -> list[io.Input]:
+    """The sampler and its noise."""
+    return [
+        io.Combo.Input(
+            "sampler",
+            options=list(CHOICES["sampler"]),
+            default="edm",
+            tooltip="edm: the paper's, about 50 steps. dpmpp_2m_sde: 8 to 10 steps with a Lightning checkpoint.",
+        ),
+        io.Float.Input(
+            "s_churn",
+            default=5.0,
+            min=0.0,
+            max=40.0,
+            step=0.1,
+            **advanced(tooltip="Fresh noise over all steps (edm only). 5 as published, 0 for none."),
+        ),
+        io.Float.Input(
+            "s_noise",
+            default=1.02,
+            min=0.9,
+            max=1.1,
+            step=0.001,
+            **advanced(
+                tooltip="Strength of added noise: 1.01 is true to the input, 1.02 gives more texture, then grain."
+            ),
+        ),
+    ]
+
+
+def steps_input() -> io.Int.Input:
+    """How many steps."""
+    return io.Int.Input(
+        "steps", default=50, min=1, max=1000, tooltip="50 with edm; 8 to 10 with a Lightning checkpoint."
+    )
+
+
+class SupirSamplerSelect(io.ComfyNode):
+    """SUPIR's samplers for SamplerCustomAdvanced."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="SupirSamplerSelect",
+            display_name="SUPIR Sampler Select",
+            category=CATEGORY,
+            description="The paper's sampler as a SAMPLER, for SamplerCustomAdvanced.",
+            search_aliases=["restore edm", "supir sampler", "RestoreEDMSampler", "s_churn"],
+            inputs=sampler_inputs(),
+            outputs=[io.Sampler.Output(display_name="sampler", tooltip="For SamplerCustomAdvanced.")],
+        )
+
+    @classmethod
+    def execute(cls, sampler: str, s_churn: float, s_noise: float) -> io.NodeOutput:
+        return io.NodeOutput(sampler_object(sampler, s_churn, s_noise))
+
+
+class SupirScheduler(io.ComfyNode):
+    """SUPIR's noise levels for SamplerCustomAdvanced."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="SupirScheduler",
+            display_name="SUPIR Scheduler",
+            category=CATEGORY,
+            description="The noise levels that SUPIR was published with, as SIGMAS.",
+            search_aliases=["supir sigmas", "legacy ddpm"],
+            inputs=[
+                steps_input(),
+                io.Combo.Input(
+                    "sampler",
+                    options=list(CHOICES["sampler"]),
+                    default="edm",
+                    tooltip="Evenly spaced training levels for edm, Karras levels between the same ends for dpmpp_2m_sde.",
+                ),
+            ],
+            outputs=[io.Sigmas.Output(display_name="sigmas", tooltip="For SamplerCustomAdvanced.")],
+        )
+
+    @classmethod
+    def execute(cls, steps: int, sampler: str) -> io.NodeOutput:
+        return io.NodeOutput(schedule(steps, sampler))

@@ -1,0 +1,276 @@
+"""Tiles for any sampler: the network sees one tile at a time, everything else the whole latent."""
+
+from __future__ import annotations
+
+import copy
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import comfy.model_management
+import comfy.utils
+import torch
+from comfy.conds import CONDNoiseShape
+from comfy.model_patcher import ModelPatcher
+from comfy.patcher_extension import WrappersMP
+from comfy_api.latest import io
+from torch import Tensor
+
+from ..supir_core.settings import CHOICES, Settings
+from ..supir_core.tiling import Tile, crop_tiles, tile_denoiser, tile_grid
+from .conditioning import TILE
+from .host import CATEGORY, KEY, advanced
+
+TILES = "supir_tiles"
+"""Option that tells a call which tiles its rows are of."""
+
+TILE_KEY = KEY + "_tiles"
+
+Entry = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class TileWrappers:
+    """Denoise in tiles; attributes as in ``Settings``."""
+
+    settings: Settings
+
+    def register(self, model: ModelPatcher) -> None:
+        """Add the wrappers to a model, in place of earlier tiles."""
+        for kind, wrapper in (
+            (WrappersMP.PREPARE_SAMPLING, self.reserve_memory),
+            (WrappersMP.CALC_COND_BATCH, self.denoise),
+        ):
+            model.remove_wrappers_with_key(kind, TILE_KEY)
+            model.add_wrapper_with_key(kind, TILE_KEY, wrapper)
+
+    def reserve_memory(
+        self, executor: Any, model: ModelPatcher, noise_shape: Any, *rest: Any, **more: Any
+    ) -> Any:
+        """Tell ComfyUI that the network sees tiles only."""
+        window, _ = self.settings.latent_tile
+        batch, channels, height, width = noise_shape
+        tiles = min(self.settings.tiles_per_call, len(tile_grid(height, width, *self.settings.latent_tile)))
+        return executor(
+            model, [batch * tiles, channels, min(height, window), min(width, window)], *rest, **more
+        )
+
+    def denoise(
+        self,
+        executor: Any,
+        model: Any,
+        conds: list[list[Entry] | None],
+        x: Tensor,
+        timestep: Tensor,
+        model_options: dict[str, Any],
+    ) -> list[Tensor]:
+        """Predictions for each of the prompts, blended over the tiles."""
+        from .denoiser import schedule_sigma  # which knows of tiles
+
+        options = model_options.get("transformer_options", {})
+        window, overlap = self.settings.latent_tile
+        _check_captions(conds, tile_grid(*x.shape[2:], window, overlap))
+        tiled = tile_denoiser(
+            _Conds(executor, model, conds, x.shape, model_options),
+            window,
+            overlap,
+            blend=self.settings.blend,
+            shifting=self.settings.shifting,
+            tiles_per_call=1 if _differ(conds) else self.settings.tiles_per_call,
+            on_tile=comfy.model_management.throw_exception_if_processing_interrupted,
+        )
+        joined = tiled(x, timestep, schedule_sigma(options, timestep))
+        return list(joined.chunk(len(conds), dim=1))
+
+
+@dataclass(frozen=True)
+class _Conds:
+    """ComfyUI's prediction for all prompts, as a denoiser of tiles: the prompts' predictions along the channels."""
+
+    executor: Any
+    model: Any
+    conds: list[list[Entry] | None]
+    shape: torch.Size
+    model_options: dict[str, Any]
+
+    def crop(self, tiles: Sequence[Tile]) -> Callable[[Tensor, Tensor, float], Tensor]:
+        """See ``TileableDenoiser``."""
+        conds = [crop_entries(entries, tiles, self.shape) if entries else entries for entries in self.conds]
+        options = {**self.model_options.get("transformer_options", {}), TILES: tuple(tiles)}
+        model_options = {**self.model_options, "transformer_options": options}
+
+        def denoise(x: Tensor, timestep: Tensor, schedule_sigma: float) -> Tensor:
+            return torch.cat(self.executor(self.model, conds, x, timestep, model_options), dim=1)
+
+        return denoise
+
+
+def crop_entries(entries: list[Entry], tiles: Sequence[Tile], shape: torch.Size) -> list[Entry]:
+    """The entries of a prompt that concern the tiles, with all that is bound to places cut to them."""
+    cropped = (crop_entry(entry, tiles, shape) for entry in entries)
+    return [entry for entry in cropped if entry is not None]
+
+
+def crop_entry(entry: Entry, tiles: Sequence[Tile], shape: torch.Size) -> Entry | None:
+    """One entry for a latent of ``shape``; none where it does not concern the tile."""
+    first = tiles[0]
+    if entry.get(TILE, first.place) != first.place:
+        return None
+    entry = entry.copy()
+    batch = shape[0]
+    if "area" in entry:
+        area = crop_area(entry["area"], first)
+        if area is None:
+            return None
+        entry["area"] = area
+    if "mask" in entry:
+        mask = comfy.utils.repeat_to_batch_size(entry["mask"], batch)
+        entry["mask"] = crop_tiles(mask, tiles)
+    entry["model_conds"] = {
+        name: crop_condition(condition, tiles, batch)
+        for name, condition in entry.get("model_conds", {}).items()
+    }
+    if entry.get("control") is not None:
+        entry["control"] = crop_control(entry["control"], first, shape)
+    if "uuid" in entry:  # caches such as EasyCache tell prompts apart by it
+        entry["uuid"] = uuid.uuid5(entry["uuid"], f"{first.top},{first.left}")
+    return entry
+
+
+def crop_condition(condition: Any, tiles: Sequence[Tile], batch: int) -> Any:
+    """A condition; those shaped as the latent are cut."""
+    if not isinstance(condition, CONDNoiseShape):
+        return condition
+    return condition._copy_with(crop_tiles(comfy.utils.repeat_to_batch_size(condition.cond, batch), tiles))
+
+
+def crop_area(area: tuple[int, ...], tile: Tile) -> tuple[int, ...] | None:
+    """(height, width, top, left) within the tile; none where they do not meet."""
+    height, width, top, left = area
+    above, before = max(top, tile.top), max(left, tile.left)
+    below = min(top + height, tile.top + tile.height)
+    after = min(left + width, tile.left + tile.width)
+    if below <= above or after <= before:
+        return None
+    return below - above, after - before, above - tile.top, before - tile.left
+
+
+def crop_control(control: Any, tile: Tile, shape: torch.Size) -> Any:
+    """A ControlNet, and those before it, with the tile's part of the hint; weights are shared."""
+    cropped = copy.copy(control)
+    if cropped.cond_hint_original is not None:
+        cropped.cond_hint_original = crop_hint(cropped.cond_hint_original, tile, shape)
+    cropped.cond_hint = None
+    if hasattr(cropped, "control_input"):
+        cropped.control_input = None
+    if cropped.previous_controlnet is not None:
+        cropped.previous_controlnet = crop_control(cropped.previous_controlnet, tile, shape)
+    return cropped
+
+
+def crop_hint(hint: Tensor, tile: Tile, shape: torch.Size) -> Tensor:
+    """The tile's part of a hint of any size, which ComfyUI would cut to the latent's aspect about its centre."""
+    height, width = shape[2:]
+    scale = min(hint.shape[2] / height, hint.shape[3] / width)
+    above, before = (hint.shape[2] - scale * height) / 2, (hint.shape[3] - scale * width) / 2
+    top, bottom = round(above + tile.top * scale), round(above + (tile.top + tile.height) * scale)
+    left, right = round(before + tile.left * scale), round(before + (tile.left + tile.width) * scale)
+    return hint[:, :, top:bottom, left:right]
+
+
+def _differ(conds: Sequence[list[Entry] | None]) -> bool:
+    """Whether something is bound to places in a way that keeps tiles from going together."""
+    entries = [entry for some in conds for entry in some or []]
+    return any(TILE in entry or "area" in entry or entry.get("control") is not None for entry in entries)
+
+
+def _check_captions(conds: Sequence[list[Entry] | None], grid: list[Tile]) -> None:
+    numbers = {entry[TILE] for some in conds for entry in some or [] if TILE in entry}
+    if numbers and len(numbers) != len(grid):
+        raise ValueError(
+            f"got captions for {len(numbers)} tiles, but the picture has {len(grid)}; give one caption for each tile, "
+            "row by row from the top left, or one for all"
+        )
+
+
+def tile_inputs() -> list[io.Input]:
+    """The numbers of a tile grid."""
+    return [
+        io.Int.Input(
+            "tile",
+            default=1024,
+            min=64,
+            max=8192,
+            step=64,
+            tooltip="Side of a tile in pixels, a multiple of 64. SDXL works best at 1024; a smaller picture is one tile.",
+        ),
+        io.Int.Input(
+            "overlap",
+            default=256,
+            min=0,
+            max=8184,
+            step=8,
+            tooltip="Pixels that neighbouring tiles share, less than the tile. More hides seams and costs time.",
+        ),
+    ]
+
+
+class SupirTiles(io.ComfyNode):
+    """Denoise in tiles."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="SupirTiles",
+            display_name="SUPIR Tiles",
+            category=CATEGORY,
+            description="Lets the model see a large picture in tiles, so that memory does not grow with it. Works with any "
+            "sampler; ControlNet, masks and areas are cut to each tile.",
+            search_aliases=["tiled diffusion", "supir tiles", "SUPIR_tiles", "large pictures", "4k"],
+            inputs=[
+                io.Model.Input("model", tooltip="From SUPIR Denoiser; the order of the two does not matter."),
+                *tile_inputs(),
+                io.Combo.Input(
+                    "blend",
+                    options=list(CHOICES["blend"]),
+                    default="smooth",
+                    advanced=True,
+                    tooltip="smooth: symmetric, flat in the middle. exact: the Gaussian of the published code, which needs "
+                    "an overlap of half the tile.",
+                ),
+                io.Boolean.Input(
+                    "shifting",
+                    default=False,
+                    **advanced(
+                        tooltip="Move the grid at every step, so that no border stays in place and less overlap is needed."
+                    ),
+                ),
+                io.Int.Input(
+                    "tiles_per_call",
+                    default=1,
+                    min=1,
+                    max=64,
+                    **advanced(
+                        tooltip="Tiles that go through the network together: faster on a large GPU, more memory."
+                    ),
+                ),
+            ],
+            outputs=[io.Model.Output(display_name="model", tooltip="The model, seeing tiles.")],
+        )
+
+    @classmethod
+    def execute(
+        cls, model: ModelPatcher, tile: int, overlap: int, blend: str, shifting: bool, tiles_per_call: int
+    ) -> io.NodeOutput:
+        settings = Settings(
+            tile=tile, overlap=overlap, blend=blend, shifting=shifting, tiles_per_call=tiles_per_call
+        )
+        return io.NodeOutput(apply_tiles(model, settings))
+
+
+def apply_tiles(model: ModelPatcher, settings: Settings) -> ModelPatcher:
+    """A MODEL that sees tiles."""
+    changed = model.clone()
+    TileWrappers(settings).register(changed)
+    return changed

@@ -1,0 +1,82 @@
+"""ComfyUI for the tests: found, imported once in this process, with the pack loaded by ComfyUI's own loader."""
+
+import asyncio
+import os
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+ROOT = Path(__file__).parents[2]
+PLACES = [os.environ.get("COMFYUI_PATH"), "~/ComfyUI", "~/comfy/ComfyUI"]
+
+
+def find_comfyui():
+    for place in filter(None, PLACES):
+        path = Path(place).expanduser()
+        if (path / "comfy" / "sd.py").is_file():
+            return path
+    return None
+
+
+COMFYUI = find_comfyui()
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if Path(item.fspath).parent == Path(__file__).parent:
+            item.add_marker(pytest.mark.host)
+
+
+@pytest.fixture(scope="session")
+def comfyui():
+    """The folder of ComfyUI; without one the tests are skipped, but in CI that is a failure."""
+    if COMFYUI is None:
+        message = "no ComfyUI: set COMFYUI_PATH to its folder, or put it into ~/ComfyUI"
+        if os.environ.get("CI") == "true":
+            pytest.fail(message)
+        pytest.skip(message)
+    return COMFYUI
+
+
+@pytest.fixture(scope="session")
+def host(comfyui, tmp_path_factory):
+    """ComfyUI's modules in this process, on the CPU, with a base folder of its own."""
+    base = tmp_path_factory.mktemp("comfy_base")
+    arguments, path = sys.argv, sys.path[:]
+    sys.argv = ["main.py", "--cpu", "--base-directory", str(base)]
+    # our own nodes/ would shadow ComfyUI's nodes.py
+    sys.path = (
+        [str(comfyui)] + [entry for entry in sys.path if Path(entry or ".").resolve() != ROOT] + [str(ROOT)]
+    )
+    import comfy.options
+
+    comfy.options.enable_args_parsing()
+    import comfy.cli_args
+
+    import nodes  # noqa: F401
+
+    sys.argv = arguments
+    yield base
+    sys.path = path
+
+
+@pytest.fixture(scope="session")
+def pack(host):
+    """The pack as ComfyUI loads it: node classes by id."""
+    import nodes
+
+    assert asyncio.run(nodes.load_custom_node(str(ROOT), module_parent="custom_nodes"))
+    return {name: node for name, node in nodes.NODE_CLASS_MAPPINGS.items() if name.startswith("Supir")}
+
+
+@pytest.fixture(scope="session")
+def run(pack):
+    """Run a node as ComfyUI's executor does: its outputs as a tuple."""
+
+    def run(node, *args, **given):
+        with torch.inference_mode():
+            return pack[node].EXECUTE_NORMALIZED(**given).result
+
+    return run

@@ -1,0 +1,191 @@
+"""How good the demo weights are on the two photographs that they never saw; prints the tables of demo/README.md.
+
+PYTHONPATH=. python tools/evaluate_demo.py
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from demo_data import HELD_OUT
+from PIL import Image
+from torch import Tensor
+
+from supir_core.degradation import SETTINGS, degrade
+from supir_core.demo import DAMAGE, DEMO_SETTINGS, load_demo_model
+from supir_core.denoiser import Linear
+from supir_core.metrics import gmsd, psnr, seam_ratio
+from supir_core.model import SupirModel
+from supir_core.pictures import save_png, to_tensor
+from supir_core.pipeline import resize, restore
+from supir_core.settings import Settings
+from supir_core.tiling import tile_grid
+from supir_core.vae import from_unit, to_unit
+
+SCALE = 4
+PROMPTS = {
+    "astronaut": "A portrait of a woman in an orange space suit, a flag behind her.",
+    "chelsea": "A tabby cat, close up.",
+}
+SEEDS = (0, 1, 2)
+
+
+class Case(NamedTuple):
+    """A held-out photograph, what is left of it, and that enlarged again; ``(1, 3, H, W)`` in [0, 1]."""
+
+    name: str
+    seed: int
+    original: Tensor
+    damaged: Tensor
+    enlarged: Tensor
+
+
+def cases(seeds: Iterable[int]) -> list[Case]:
+    """Both photographs, damaged anew for each seed."""
+    from skimage import data
+
+    made = []
+    for name in HELD_OUT:
+        picture = to_tensor(Image.fromarray(getattr(data, name)()))
+        original = picture[..., : picture.shape[2] // 8 * 8, : picture.shape[3] // 8 * 8]
+        for seed in seeds:
+            damaged = degrade(original, SETTINGS[DAMAGE], seed)
+            size = (original.shape[2], original.shape[3])
+            made.append(Case(name, seed, original, damaged, resize(damaged, size)))
+    return made
+
+
+def measured(name: str, pictures: Iterable[tuple[Tensor, Tensor]]) -> str:
+    """A row of a table: means of PSNR and GMSD over pairs of picture and original."""
+    distances = [(psnr(*pair), gmsd(*pair)) for pair in pictures]
+    fidelity, distance = (sum(column) / len(column) for column in zip(*distances, strict=True))
+    return f"| {name} | {fidelity:.2f} | {distance:.4f} |"
+
+
+def gain(model: SupirModel, folder: Path) -> None:
+    """The picture against the damaged one enlarged, mean over photographs and seeds."""
+    say("| mean over photographs and seeds | PSNR, dB | GMSD |", "|---|---|---|")
+    done: list[tuple[Case, Tensor, Tensor]] = []
+    for case in cases(SEEDS):
+        settings = replace(DEMO_SETTINGS, seed=case.seed)
+        restored = restore(model, case.damaged, settings, scale=SCALE, caption=PROMPTS[case.name])
+        done.append((case, restored.stage1, restored.image))
+        if case.seed == SEEDS[0]:
+            row = [case.enlarged, restored.stage1, restored.image, case.original]
+            save_png(folder / f"{case.name}.png", torch.cat(row, dim=3)[0])
+    for name in ("", *HELD_OUT):
+        some = [one for one in done if one[0].name.startswith(name)]
+        say(measured(f"{name or 'both'}: enlarged", ((case.enlarged, case.original) for case, _, _ in some)))
+        say(measured(f"{name or 'both'}: stage 1", ((stage1, case.original) for case, stage1, _ in some)))
+        say(measured(f"{name or 'both'}: restored", ((image, case.original) for case, _, image in some)))
+
+
+@torch.no_grad()
+def encoders(model: SupirModel, folder: Path) -> None:
+    """The decoded picture, read with either encoder."""
+    say("| decoded after | PSNR, dB | GMSD |", "|---|---|---|")
+    made = cases(SEEDS)
+    for name, encoder in (("the plain encoder", None), ("the degradation-robust encoder", model.dr_encoder)):
+        pairs = (
+            (to_unit(model.vae.decode(model.vae.encode(from_unit(case.enlarged), encoder))), case.original)
+            for case in made
+        )
+        say(measured(name, pairs))
+    pairs = (
+        (to_unit(model.vae.decode(model.vae.encode(from_unit(case.original)))), case.original)
+        for case in made
+    )
+    say(measured("the plain encoder, undamaged", pairs))
+
+
+def directions(model: SupirModel, folder: Path) -> None:
+    """What each knob does, from the demo's settings; one seed."""
+    free = replace(DEMO_SETTINGS, restoration_scale=0, color_fix="none")
+    rows: dict[str, Settings] = {"demo's settings": DEMO_SETTINGS}
+    rows["nothing: CFG 1, no guidance, no colour fix"] = replace(free, cfg=Linear(1, 1))
+    for scale in (4.0, 2.0, 1.0, 0.5, 0.25):
+        rows[f"restoration scale {scale:g}"] = replace(free, restoration_scale=scale)
+    for strength in (1.0, 0.8, 0.5, 0.0):
+        rows[f"control {strength:g}"] = replace(free, control=Linear(strength, strength))
+    for cfg in (1.0, 2.0, 4.0, 7.5):
+        rows[f"CFG {cfg:g}"] = replace(free, cfg=Linear(cfg, cfg))
+    for color in ("wavelet", "adain", "none"):
+        rows[f"colour fix {color}"] = replace(free, color_fix=color)
+    for steps in (5, 10, 20, 50):
+        rows[f"{steps} steps"] = replace(DEMO_SETTINGS, steps=steps)
+    rows["DPM++ 2M SDE, 10 steps"] = replace(DEMO_SETTINGS, sampler="dpmpp_2m_sde", steps=10)
+    say("| | PSNR to the original | GMSD to the original | PSNR to stage 1 |", "|---|---|---|---|")
+    for name, settings in rows.items():
+        pairs, kept = [], []
+        for case in cases(SEEDS[:1]):
+            restored = restore(model, case.damaged, settings, scale=SCALE, caption=PROMPTS[case.name])
+            pairs.append((restored.image, case.original))
+            kept.append(psnr(restored.image, restored.stage1))
+        say(f"{measured(name, pairs)} {sum(kept) / len(kept):.2f} |")
+
+
+def seams(model: SupirModel, folder: Path) -> None:
+    """Tiles of 512 pixels on a picture of 1024 against no tiles.
+
+    Gradient energy across tile borders against elsewhere; that of the same lines of the untiled picture is divided
+    out, as a photograph's own edges are not seams.
+    """
+    case = cases(SEEDS[:1])[0]
+    tile, side, scale = 512, 1024, 8
+    plain = replace(DEMO_SETTINGS, tile=side, overlap=0)
+
+    def restored(settings: Settings) -> Tensor:
+        return restore(model, case.damaged, settings, scale=scale, caption=PROMPTS[case.name]).image
+
+    whole = restored(plain)
+    say(
+        "| overlap | grid | PSNR to untiled, dB | energy on borders | network calls a step |",
+        "|---|---|---|---|---|",
+    )
+    for overlap in (256, 128, 64, 32):
+        grid = tile_grid(side // 8, side // 8, tile // 8, overlap // 8)
+        ends = {at * 8 for t in grid for at in (t.top, t.top + t.height)} - {0, side}
+        for shifting in (False, True):
+            tiled = restored(replace(plain, tile=tile, overlap=overlap, shifting=shifting))
+            ratio = seam_ratio(tiled, ends, ends) / seam_ratio(whole, ends, ends)
+            name = "shifting" if shifting else "fixed"
+            say(f"| {overlap / tile:.1%} | {name} | {psnr(tiled, whole):.2f} | {ratio:.3f} | {len(grid)} |")
+            save_png(folder / f"seams_{overlap}_{name}.png", tiled[0])
+
+
+PARTS: dict[str, Callable[[SupirModel, Path], None]] = {
+    "gain": gain,
+    "encoders": encoders,
+    "directions": directions,
+    "seams": seams,
+}
+
+
+def say(*lines: str) -> None:
+    """Print at once, as some tables take minutes."""
+    sys.stdout.write("\n".join(lines) + "\n")
+    sys.stdout.flush()
+
+
+def main() -> None:
+    """Print the tables."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("parts", nargs="*", choices=[*PARTS, []], help="all by default")
+    parser.add_argument("--output", type=Path, default=Path("demo_output"), help="folder for pictures")
+    options = parser.parse_args()
+    model = load_demo_model()
+    for part in options.parts or PARTS:
+        say("", f"{part}:", "")
+        PARTS[part](model, options.output)
+
+
+if __name__ == "__main__":
+    main()
