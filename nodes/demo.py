@@ -42,8 +42,20 @@ class DemoClip:
         return [[encoded.context, {"pooled_output": pooled, **(add_dict or {})}]]
 
 
-def demo_model(state: Mapping[str, torch.Tensor], config: UNetConfig) -> comfy.model_patcher.ModelPatcher:
-    """The demo's UNet as a MODEL; ComfyUI recognises SDXL by its full size only."""
+def demo_model(
+    state: Mapping[str, torch.Tensor],
+    config: UNetConfig,
+    dtype: torch.dtype = torch.float32,
+    compute: torch.dtype | None = None,
+) -> comfy.model_patcher.ModelPatcher:
+    """A UNet of SDXL's form and any size as a MODEL; ComfyUI recognises SDXL by its full size only.
+
+    Args:
+        state: its weights.
+        config: its sizes.
+        dtype: of the weights.
+        compute: type to compute in, where it is another.
+    """
     sizes = {
         "image_size": 32,
         "in_channels": config.in_channels,
@@ -63,10 +75,10 @@ def demo_model(state: Mapping[str, torch.Tensor], config: UNetConfig) -> comfy.m
         "use_temporal_attention": False,
     }
     model_config = comfy.supported_models.SDXL(sizes)
-    model_config.set_inference_dtype(torch.float32, None)
+    model_config.set_inference_dtype(dtype, compute)
     device = comfy.model_management.get_torch_device()
     model = model_config.get_model({}, device=torch.device("cpu"))
-    model.diffusion_model.load_state_dict(state, strict=True)
+    model.diffusion_model.load_state_dict(state)
     return comfy.model_patcher.ModelPatcher(
         model, load_device=device, offload_device=comfy.model_management.unet_offload_device()
     )

@@ -6,8 +6,7 @@ copy of the adaptor), one runs the adaptor and hands its features to the UNet's 
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -150,9 +149,15 @@ def with_connectors(options: dict[str, Any], fusion: ConnectorFusion) -> dict[st
     """Options for one call, in which the connectors come after all other patches."""
 
     def middle(arguments: dict[str, Any]) -> dict[str, Tensor]:
+        check_size(arguments["h"], fusion.features[-1])
         return {"h": fusion.middle(arguments["h"])}
 
-    def join(h: Tensor, skip: Tensor, now: dict[str, Any]) -> tuple[Tensor, None]:
+    def join(h: Tensor, skip: Tensor | None, now: dict[str, Any]) -> tuple[Tensor, None]:
+        if skip is None:
+            raise ValueError(
+                "another node has joined the UNet's skips already, probably ComfyUI's SUPIRApply; "
+                "use either that or SUPIR Denoiser"
+            )
         return fusion.join(now["block"][1], h, skip), None
 
     def upsample(
@@ -162,35 +167,24 @@ def with_connectors(options: dict[str, Any], fusion: ConnectorFusion) -> dict[st
 
     patches: dict[str, list[Any]] = {name: list(some) for name, some in options.get("patches", {}).items()}
     patches.setdefault("middle_block_after_patch", []).append(middle)
-    patches.setdefault("output_block_patch", []).append(checked(join, fusion))
+    patches.setdefault("output_block_patch", []).append(join)
     patches.setdefault("forward_timestep_embed_patch", []).insert(0, (Upsample, upsample))
     return {**options, "patches": patches}
 
 
-def checked(join: Callable[..., Any], fusion: ConnectorFusion) -> Callable[..., Any]:
-    """``join`` with a word on who may have come before it."""
-
-    def check(h: Tensor, skip: Tensor | None, now: dict[str, Any]) -> Any:
-        if skip is None:
-            raise ValueError(
-                "another node has joined the UNet's skips already, probably ComfyUI's SUPIRApply; "
-                "use either that or SUPIR Denoiser"
-            )
-        feature = fusion.feature(now["block"][1])
-        if skip.shape[2:] != feature.shape[2:]:
-            raise ValueError(
-                f"another node changed the UNet's inner size to {tuple(skip.shape[2:])}, where SUPIR has "
-                f"{tuple(feature.shape[2:])}; remove nodes such as PatchModelAddDownscale (Kohya Deep Shrink)"
-            )
-        return join(h, skip, now)
-
-    return check
+def check_size(h: Tensor, feature: Tensor) -> None:
+    """Raise ValueError where another patch has changed the resolution within the UNet."""
+    if h.shape[2:] != feature.shape[2:]:
+        raise ValueError(
+            f"another node changed the UNet's inner size to {tuple(h.shape[2:])}, where SUPIR has "
+            f"{tuple(feature.shape[2:])}; remove nodes such as PatchModelAddDownscale (Kohya Deep Shrink)"
+        )
 
 
 def reserve_memory(executor: Any, model: ModelPatcher, noise_shape: Any, *rest: Any, **more: Any) -> Any:
-    """Tell ComfyUI of the memory beside the UNet's."""
-    batch, channels, height, width = noise_shape
-    return executor(model, [batch, channels, math.ceil(height * FEATURE_SHARE), width], *rest, **more)
+    """Tell ComfyUI of the memory beside the UNet's; it reckons with pictures times area, so a fraction will do."""
+    batch, *shape = noise_shape
+    return executor(model, [batch * FEATURE_SHARE, *shape], *rest, **more)
 
 
 def apply_supir(model: ModelPatcher, weights: SupirWeights, z_lq: Tensor, strength: Linear) -> ModelPatcher:

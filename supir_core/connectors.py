@@ -141,11 +141,7 @@ class ConnectorFusion:
     def join(self, block: int, h: Tensor, skip: Tensor) -> Tensor:
         """ZeroSFT in place of the concatenation before output block ``block``."""
         place = JOINS[block]
-        return self.connectors[place.connector](self.feature(block), skip, h, self.strength)
-
-    def feature(self, block: int) -> Tensor:
-        """The adaptor feature that joins output block ``block``."""
-        return self.features[JOINS[block].feature]
+        return self.connectors[place.connector](self.features[place.feature], skip, h, self.strength)
 
     def before_upsample(self, block: int, h: Tensor) -> Tensor:
         """ZeroCrossAttn before the Upsample of output block ``block``."""
