@@ -37,7 +37,7 @@ UNET_CONFIG = UNetConfig(
     middle_depth=1,
     output_depths=(1, 1, 1, 1, 1, 1, 0, 0, 0),
 )
-VAE_CONFIG = VAEConfig(widths=(32, 32, 64, 96), blocks=1, latent_channels=4)
+VAE_CONFIG = VAEConfig(widths=(64, 64, 64, 64), blocks=1, latent_channels=4)
 
 CAPTION = "A portrait of a woman in an orange space suit, a flag behind her."
 DAMAGE = "blur_sr4_noise_jpeg"

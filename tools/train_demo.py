@@ -57,10 +57,10 @@ class Stage:
 
 
 STAGES = {
-    "vae": Stage(2600, 12, 64, 2e-3, 0),
-    "dr_encoder": Stage(1100, 8, 64, 1e-3, 1),
-    "unet": Stage(2100, 32, 16, 1e-3, 2),
-    "adaptor": Stage(1500, 32, 16, 1e-3, 3),
+    "vae": Stage(2000, 8, 64, 2e-3, 0),
+    "dr_encoder": Stage(900, 4, 64, 1e-3, 1),
+    "unet": Stage(1600, 32, 16, 1e-3, 2),
+    "adaptor": Stage(1300, 32, 16, 1e-3, 3),
 }
 EMA = 0.995
 

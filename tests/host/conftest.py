@@ -29,6 +29,13 @@ def pytest_collection_modifyitems(items):
             item.add_marker(pytest.mark.host)
 
 
+@pytest.fixture(autouse=True)
+def inference():
+    """As ComfyUI's executor runs nodes."""
+    with torch.inference_mode():
+        yield
+
+
 @pytest.fixture(scope="session")
 def comfyui():
     """The folder of ComfyUI; without one the tests are skipped, but in CI that is a failure."""

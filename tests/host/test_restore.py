@@ -3,8 +3,11 @@
 from dataclasses import replace
 
 import pytest
+import torch
 
+from supir_core.conditioning import NEGATIVE_PROMPT, POSITIVE_PROMPT
 from supir_core.demo import WEIGHTS, load_demo_model
+from supir_core.metadata import SOURCE_TYPE, read_label
 from supir_core.pictures import read_picture
 from supir_core.pipeline import restore
 from supir_core.settings import PRESETS
@@ -58,3 +61,122 @@ def test_restore_equals_the_library(run, demo, picture, fewer_steps, preset, til
     expected = restore(load_demo_model(), picture, settings, scale=4, caption="a face")
     assert (image.movedim(-1, 1) - expected.image).abs().max() < CLOSE
     assert (stage1.movedim(-1, 1) - expected.stage1).abs().max() < CLOSE
+
+
+def test_a_large_picture_goes_through_the_vae_exactly(run, demo, picture):
+    options = {**demo, "image": picture.movedim(1, -1), "scale": 8.0, "min_side": 64}
+    del options["model"], options["clip"]
+    whole = run("SupirEncode", **options, vae_tile=1024)
+    bands = run("SupirEncode", **options, vae_tile=128)
+    for ours, theirs in zip(bands[:2], whole[:2], strict=True):
+        assert (ours["samples"] - theirs["samples"]).abs().max() < 1e-3
+    assert (bands[2] - whole[2]).abs().max() < 1e-3
+
+
+def test_stage_1_is_shown_without_padding_and_latents_carry_it(run, demo):
+    z_lq, z_center, stage1, vae, empty = run(
+        "SupirEncode",
+        supir_model=demo["supir_model"],
+        vae=demo["vae"],
+        image=torch.rand(2, 50, 70, 4),
+        scale=2.0,
+        min_side=64,
+        vae_tile=512,
+    )
+    assert stage1.shape == (2, 100, 140, 3)
+    assert z_lq["samples"].shape == z_center["samples"].shape == (2, 4, 16, 24)
+    assert not empty["samples"].any()
+    decoded = demo["vae"].decode(z_lq["samples"])
+    (image,) = run("SupirColorFix", image=decoded, reference=stage1, mode="none", strength=1.0)
+    assert torch.allclose(image, stage1, atol=1e-5)
+
+
+def test_the_degradation_robust_vae_leaves_the_plain_one_alone(run, demo):
+    image = read_picture(WEIGHTS / "damaged.png")[..., 20:84, 40:104].movedim(1, -1)
+    before = demo["vae"].encode(image)
+    options = {"supir_model": demo["supir_model"], "scale": 1.0, "min_side": 64, "vae_tile": 512}
+    encoded = run("SupirEncode", vae=demo["vae"], image=image, **options)
+    assert torch.allclose(encoded[3].encode(image), encoded[0]["samples"], atol=1e-4)
+    assert not torch.allclose(before, encoded[0]["samples"], atol=1e-2)
+    assert torch.equal(demo["vae"].encode(image), before)
+
+
+def test_the_split_nodes_give_what_the_one_node_gives(run, demo, picture):
+    seed, image = 3, picture.movedim(1, -1)
+    one, _ = run(
+        "SupirRestore",
+        **demo,
+        image=image,
+        caption="a face",
+        scale=4.0,
+        preset="lightning",
+        seed=seed,
+        tile=1024,
+        overlap=256,
+        color_fix="wavelet",
+    )
+    shared = {"supir_model": demo["supir_model"]}
+    z_lq, _, stage1, _, _ = run(
+        "SupirEncode", **shared, vae=demo["vae"], image=image, scale=4.0, min_side=64, vae_tile=512
+    )
+    positive, negative = run(
+        "SupirConditioning",
+        clip=[demo["clip"]],
+        caption=["a face"],
+        line_per_tile=[False],
+        positive_words=[POSITIVE_PROMPT],
+        negative_words=[NEGATIVE_PROMPT],
+    )
+    (latent,) = run(
+        "SupirSampler",
+        **shared,
+        model=demo["model"],
+        positive=positive,
+        negative=negative,
+        z_lq=z_lq,
+        preset="custom",
+        seed=seed,
+        tile=1024,
+        overlap=256,
+        steps=8,
+        cfg_start=2.0,
+        cfg_end=2.0,
+        control_start=1.0,
+        control_end=1.0,
+        restoration_scale=0.0,
+        sampler="dpmpp_2m_sde",
+        s_churn=5.0,
+        s_noise=1.0,
+    )
+    decoded = demo["vae"].decode(latent["samples"])
+    (image,) = run("SupirColorFix", image=decoded, reference=stage1, mode="wavelet", strength=1.0)
+    assert (image - one).abs().max() < 1e-5
+
+
+def test_several_captions_are_one_for_each_tile(run, demo):
+    for caption, line_per_tile in ((["a sky", "a lake"], False), (["a sky\na lake"], True)):
+        positive, negative = run(
+            "SupirConditioning",
+            clip=[demo["clip"]],
+            caption=caption,
+            line_per_tile=[line_per_tile],
+            positive_words=["sharp"],
+            negative_words=["blur"],
+        )
+        assert [entry[1]["supir_tile"] for entry in positive] == [0, 1]
+        assert len(negative) == 1
+
+
+def test_a_saved_picture_says_what_it_is(run, pack, host):
+    hidden = type("Hidden", (), {"prompt": {"1": {}}, "extra_pnginfo": {"workflow": {"nodes": []}}})
+    node = pack["SupirSaveImage"].PREPARE_CLASS_CLONE(None)
+    node.hidden = hidden
+    saved = node.execute(images=torch.rand(2, 8, 8, 3), filename_prefix="a folder/name").ui.as_dict()[
+        "images"
+    ]
+    text = read_label(host / "output" / "a folder" / saved[1]["filename"])
+    assert len(saved) == 2
+    assert text["prompt"] == '{"1": {}}'
+    assert text["workflow"] == '{"nodes": []}'
+    assert "trained model" in text["Description"]
+    assert SOURCE_TYPE in text["XML:com.adobe.xmp"]
