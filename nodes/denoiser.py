@@ -22,9 +22,10 @@ from ..supir_core.adaptor import Adaptor
 from ..supir_core.connectors import ConnectorFusion
 from ..supir_core.denoiser import Linear
 from ..supir_core.tiling import crop_tiles
+from .conditioning import TILE
 from .host import CATEGORY, KEY, SupirModelType
 from .loader import SupirWeights
-from .tiles import TILES
+from .tiles import TILE_KEY, TILES
 
 SIGMA = "supir_sigma"
 """Option by which SUPIR's samplers tell the noise level before churn."""
@@ -66,7 +67,7 @@ class AdaptorWrappers:
     def register(self, model: ModelPatcher) -> None:
         """Add the wrappers to a model, in place of those of an earlier application."""
         for kind, wrapper in (
-            (WrappersMP.PREPARE_SAMPLING, reserve_memory),
+            (WrappersMP.PREPARE_SAMPLING, prepare_sampling),
             (WrappersMP.APPLY_MODEL, self.prepare),
             (WrappersMP.DIFFUSION_MODEL, run_adaptor),
         ):
@@ -181,10 +182,26 @@ def check_size(h: Tensor, feature: Tensor) -> None:
         )
 
 
-def reserve_memory(executor: Any, model: ModelPatcher, noise_shape: Any, *rest: Any, **more: Any) -> Any:
-    """Tell ComfyUI of the memory beside the UNet's; it reckons with pictures times area, so a fraction will do."""
+def prepare_sampling(
+    executor: Any,
+    model: ModelPatcher,
+    noise_shape: Any,
+    conds: dict[str, list[dict[str, Any]]],
+    *rest: Any,
+    **more: Any,
+) -> Any:
+    """Tell ComfyUI of the memory beside the UNet's; it reckons with pictures times area, so a fraction will do.
+
+    Raises:
+        ValueError: there are captions for tiles, but no tiles.
+    """
+    tiled = model.get_wrappers(WrappersMP.CALC_COND_BATCH, TILE_KEY)
+    if not tiled and any(TILE in entry for entries in conds.values() for entry in entries):
+        raise ValueError(
+            "got a caption for each tile, but the model has no tiles; add SUPIR Tiles, or give one caption"
+        )
     batch, *shape = noise_shape
-    return executor(model, [batch * FEATURE_SHARE, *shape], *rest, **more)
+    return executor(model, [batch * FEATURE_SHARE, *shape], conds, *rest, **more)
 
 
 def apply_supir(model: ModelPatcher, weights: SupirWeights, z_lq: Tensor, strength: Linear) -> ModelPatcher:

@@ -143,7 +143,7 @@ class SupirGuidance(io.ComfyNode):
             display_name="SUPIR Guidance",
             category=CATEGORY,
             description="CFG that changes linearly with the noise level, in place of the sampler's own number, and the "
-            "paper's restoration guidance. Works with any sampler and guider.",
+            "paper's restoration guidance. Works with KSampler, CFGGuider and any sampler.",
             search_aliases=["linear cfg", "restore cfg", "restoration guidance", "supir cfg"],
             inputs=[
                 io.Model.Input("model", tooltip="From SUPIR Denoiser."),

@@ -87,7 +87,7 @@ class SupirSaveImage(io.ComfyNode):
                 io.String.Input(
                     "filename_prefix",
                     default="SUPIR",
-                    tooltip="Name of the files, as of Save Image: %date:yyyy-MM-dd% and folders are allowed.",
+                    tooltip="Name of the files, with folders and %year%-%month%-%day% as in Save Image.",
                 ),
             ],
             outputs=[],

@@ -105,7 +105,7 @@ class SupirSampler(io.ComfyNode):
                 *(_custom(given) for given in (steps_input(), *cfg_inputs(3.0, 6.0))),
                 _custom(
                     io.Float.Input(
-                        "control_start",
+                        "strength_start",
                         default=1.0,
                         min=0.0,
                         max=1.0,
@@ -115,7 +115,7 @@ class SupirSampler(io.ComfyNode):
                 ),
                 _custom(
                     io.Float.Input(
-                        "control_end",
+                        "strength_end",
                         default=1.0,
                         min=0.0,
                         max=1.0,
@@ -159,7 +159,7 @@ def settings_of(custom: dict[str, Any]) -> Settings:
     """Settings from the numbers of the node."""
     numbers = dict(custom)
     cfg = Linear(numbers.pop("cfg_start"), numbers.pop("cfg_end"))
-    control = Linear(numbers.pop("control_start"), numbers.pop("control_end"))
+    control = Linear(numbers.pop("strength_start"), numbers.pop("strength_end"))
     return Settings(cfg=cfg, control=control, **numbers)
 
 

@@ -123,7 +123,8 @@ def sampler_inputs() -> list[io.Input]:
             max=1.1,
             step=0.001,
             **advanced(
-                tooltip="Strength of added noise: 1.01 is true to the input, 1.02 gives more texture, then grain."
+                tooltip="Strength of added noise: 1.01 is true to the input, 1.02 gives more texture, then "
+                "grain; 1 with a Lightning checkpoint."
             ),
         ),
     ]
@@ -145,7 +146,7 @@ class SupirSamplerSelect(io.ComfyNode):
             node_id="SupirSamplerSelect",
             display_name="SUPIR Sampler Select",
             category=CATEGORY,
-            description="The paper's sampler as a SAMPLER, for SamplerCustomAdvanced.",
+            description="The published samplers as a SAMPLER, for SamplerCustomAdvanced.",
             search_aliases=["restore edm", "supir sampler", "RestoreEDMSampler", "s_churn"],
             inputs=sampler_inputs(),
             outputs=[io.Sampler.Output(display_name="sampler", tooltip="For SamplerCustomAdvanced.")],

@@ -226,7 +226,7 @@ class SupirTiles(io.ComfyNode):
             display_name="SUPIR Tiles",
             category=CATEGORY,
             description="Lets the model see a large picture in tiles, so that memory does not grow with it. Works with any "
-            "sampler; ControlNet, masks and areas are cut to each tile.",
+            "sampler; ControlNet and masks are cut to each tile.",
             search_aliases=["tiled diffusion", "supir tiles", "SUPIR_tiles", "large pictures", "4k"],
             inputs=[
                 io.Model.Input("model", tooltip="From SUPIR Denoiser; the order of the two does not matter."),

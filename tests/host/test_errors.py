@@ -142,6 +142,12 @@ def test_a_wrong_number_of_captions_is_explained(run, small):
         small.restored(model, positive=captions)
 
 
+def test_captions_for_tiles_without_tiles_are_explained(run, small):
+    model = supir(run, small, small.model, torch.zeros(1, 4, 16, 24))
+    with pytest.raises(ValueError, match="add SUPIR Tiles"):
+        small.restored(model, positive=small.conditioning("c0", supir_tile=0))
+
+
 def test_an_empty_batch_is_refused(run):
     demo = run("SupirDemoLoader")
     with pytest.raises(ValueError, match="expected pictures"):

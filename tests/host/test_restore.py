@@ -74,7 +74,7 @@ def test_a_large_picture_goes_through_the_vae_exactly(run, demo, picture):
 
 
 def test_stage_1_is_shown_without_padding_and_latents_carry_it(run, demo):
-    z_lq, z_center, stage1, vae, empty = run(
+    z_lq, z_center, stage1, _, empty = run(
         "SupirEncode",
         supir_model=demo["supir_model"],
         vae=demo["vae"],
@@ -141,8 +141,8 @@ def test_the_split_nodes_give_what_the_one_node_gives(run, demo, picture):
         steps=8,
         cfg_start=2.0,
         cfg_end=2.0,
-        control_start=1.0,
-        control_end=1.0,
+        strength_start=1.0,
+        strength_end=1.0,
         restoration_scale=0.0,
         sampler="dpmpp_2m_sde",
         s_churn=5.0,
