@@ -81,11 +81,13 @@ class VAEConfig:
         widths: channels of each resolution level, finest first, SDXL (128, 256, 512, 512).
         blocks: residual blocks of an encoder level (a decoder level has one more), SDXL 2.
         latent_channels: channels of the latent, 4.
+        stem: channels after the encoder's first convolution, SDXL 128.
     """
 
     widths: tuple[int, ...]
     blocks: int
     latent_channels: int
+    stem: int
 
     @classmethod
     def from_shapes(cls, shapes: Shapes, encoder: str = "encoder") -> VAEConfig:
@@ -99,6 +101,7 @@ class VAEConfig:
             widths=tuple(shapes[f"{encoder}.down.{i}.block.0.conv2.weight"][0] for i in range(levels)),
             blocks=1 + _highest(shapes, rf"{encoder}\.down\.0\.block\.(\d+)\."),
             latent_channels=shapes[f"{encoder}.conv_out.weight"][0] // 2,
+            stem=shapes[f"{encoder}.conv_in.weight"][0],
         )
 
 

@@ -100,7 +100,7 @@ class Encoder(nn.Module):
 
     def __init__(self, config: VAEConfig, operations: Any = nn, attention: Attention = attention):
         super().__init__()
-        channels = config.widths[0]
+        channels = config.stem
         self.conv_in = operations.Conv2d(3, channels, 3, padding=1)
         self.down = nn.ModuleList()
         for index, width in enumerate(config.widths):

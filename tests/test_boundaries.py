@@ -8,6 +8,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 HOST = {"comfy", "comfy_api", "comfy_extras", "folder_paths", "nodes", "server", "execution"}
 SOURCES = sorted(ROOT.glob("supir_core/**/*.py"))
+NODES = sorted(ROOT.glob("nodes/**/*.py"))
 
 
 def imports(path):
@@ -32,12 +33,18 @@ def test_the_library_knows_no_host_and_imports_itself_relatively(path):
     assert not roots & (HOST | {"supir_core"})
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", NODES, ids=lambda path: path.name)
+def test_nodes_import_the_library_relatively(path):
+    """ComfyUI never puts this folder on the path."""
+    assert "supir_core" not in {name.partition(".")[0] for name in imports(path)}
+
+
+@pytest.mark.parametrize("path", SOURCES + NODES, ids=lambda path: path.name)
 def test_heavy_packages_are_imported_where_they_are_used(path):
     roots = {name.partition(".")[0] for name in module_level_imports(path)}
     assert not roots & {"transformers", "accelerate", "bitsandbytes", "skimage"}
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", SOURCES + NODES, ids=lambda path: path.name)
 def test_no_file_outgrows_a_reader(path):
     assert len(path.read_text(encoding="utf-8").splitlines()) <= 350

@@ -127,7 +127,7 @@ def test_the_seams_reach_every_layer():
 
     unet = UNet(UNET_CONFIG, Operations(), counting)
     adaptor = Adaptor(UNET_CONFIG, Operations(), counting)
-    VAE(VAEConfig((32, 64), 1, 4), Operations(), counting)
+    VAE(VAEConfig((32, 64), 1, 4, 32), Operations(), counting)
     layers = [
         m
         for net in (unet, adaptor)

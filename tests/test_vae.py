@@ -5,7 +5,7 @@ from supir_core.config import VAEConfig
 from supir_core.vae import VAE, Encoder, from_unit, to_unit
 from supir_core.vae_bands import online_attention
 
-CONFIG = VAEConfig(widths=(32, 64, 64), blocks=1, latent_channels=4)
+CONFIG = VAEConfig(widths=(32, 64, 64), blocks=1, latent_channels=4, stem=32)
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""ComfyUI's own frontend in a browser without a window: loads workflows, turns them into prompts, draws them."""
+"""ComfyUI's own frontend in a browser without a window: opens workflows, makes them prompts, draws them."""
 
 from __future__ import annotations
 
@@ -23,8 +23,12 @@ FLAGS = (
     "--disable-sync",
 )
 SECONDS = 180
-SETTINGS = {"Comfy.TutorialCompleted": True, "Comfy.VueNodes.Enabled": False}
-"""No welcome over the canvas; nodes drawn in it."""
+SETTINGS = {
+    "Comfy.TutorialCompleted": True,
+    "Comfy.VueNodes.Enabled": False,
+    "Comfy.Graph.CanvasInfo": False,
+}
+"""No welcome over the canvas; nodes drawn in it; no figures in its corner."""
 
 READY = """() => window.app?.graph && window.LiteGraph
     && Object.keys(LiteGraph.registered_node_types).length > 300"""
@@ -42,7 +46,8 @@ LOAD = """async workflow => {
 }"""
 TO_PROMPT = "async () => (await app.graphToPrompt()).output"
 EXTENT = """() => {
-    const boxes = [...app.graph.nodes.map(n => n.getBounding()), ...app.graph.groups.map(g => g.boundingRect)];
+    const {nodes, groups} = app.graph;
+    const boxes = [...nodes.map(n => n.getBounding()), ...groups.map(g => g.boundingRect)];
     const left = Math.min(...boxes.map(b => b[0])), top = Math.min(...boxes.map(b => b[1]));
     const right = Math.max(...boxes.map(b => b[0] + b[2])), bottom = Math.max(...boxes.map(b => b[1] + b[3]));
     return [left, top, right - left, bottom - top];
@@ -52,6 +57,10 @@ SHOW = """([left, top, scale]) => {
     app.canvas.ds.offset = [-left, -top];
     app.canvas.setDirty(true, true);
     app.canvas.draw(true, true);
+}"""
+SETTLE = """async () => {
+    await document.fonts.ready;
+    for (let frame = 0; frame < 10; frame++) await new Promise(requestAnimationFrame);
 }"""
 ONLY_THE_GRAPH = """body * { visibility: hidden !important; }
 #graph-canvas, .dom-widget, .dom-widget * { visibility: visible !important; }"""
@@ -115,7 +124,8 @@ class Browser:
         page.wait_for_function(PICTURES_ARE_THERE)
         style = page.add_style_tag(content=ONLY_THE_GRAPH)
         page.evaluate(SHOW, [left - MARGIN, top - MARGIN, 1.0])
-        page.wait_for_timeout(500)
+        page.evaluate(SETTLE)
         shot = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
         style.evaluate("style => style.remove()")
-        shot.resize((width, round(shot.height * width / shot.width)), Image.Resampling.LANCZOS).save(path)
+        shot = shot.resize((width, round(shot.height * width / shot.width)), Image.Resampling.LANCZOS)
+        (shot.quantize(256, kmeans=5) if path.suffix == ".png" else shot).save(path, optimize=True)

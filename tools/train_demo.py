@@ -32,7 +32,7 @@ from supir_core.demo import UNET_CONFIG, VAE_CONFIG
 from supir_core.denoiser import training_sigmas
 from supir_core.text import TextEncoders
 from supir_core.unet import UNet
-from supir_core.vae import VAE
+from supir_core.vae import VAE, ResnetBlock
 
 CROP = 256
 
@@ -57,12 +57,13 @@ class Stage:
 
 
 STAGES = {
-    "vae": Stage(2000, 8, 64, 2e-3, 0),
-    "dr_encoder": Stage(900, 4, 64, 1e-3, 1),
-    "unet": Stage(1600, 32, 16, 1e-3, 2),
-    "adaptor": Stage(1300, 32, 16, 1e-3, 3),
+    "vae": Stage(1100, 6, 64, 2.5e-4, 0),
+    "dr_encoder": Stage(700, 4, 64, 3e-4, 1),
+    "unet": Stage(1300, 32, 16, 1e-3, 2),
+    "adaptor": Stage(1000, 32, 16, 1e-3, 3),
 }
-EMA = 0.995
+EMA = 0.99
+BALLAST = 3.0
 
 NEGATIVE_SHARE, PLAIN_SHARE, EMPTY_SHARE = 0.15, 0.4, 0.1
 """Shares of rows: a damaged target under the negative prompt; quality words alone; no text at all."""
@@ -156,8 +157,7 @@ def train_vae(training: Training, pool: Pool) -> VAE:
     """Stage 1: reconstruct; a touch of noise on the latent keeps it smooth, then it is scaled as SDXL's."""
     torch.manual_seed(STAGES["vae"].seed)
     vae = VAE(VAE_CONFIG)
-    for half in (vae.encoder, vae.decoder):
-        nn.init.zeros_(half.mid.attn_1.proj_out.weight)  # windows are small: attention must earn its say
+    start_vae(vae)
 
     def loss(random: np.random.Generator, size: int, side: int) -> Tensor:
         clean = pool.batch(random, size, side)[0].to(training.device)
@@ -169,6 +169,50 @@ def train_vae(training: Training, pool: Pool) -> VAE:
     training.run("vae", vae, loss)
     scale_latents(vae, pool.batch(np.random.default_rng(2), 64, CROP)[0].to(training.device))
     return vae
+
+
+@torch.no_grad()
+def start_vae(vae: VAE) -> None:
+    """Begin as a codec of 8 by 8 block means, which carries colours from the first step on.
+
+    Channels 0, 3 and 6 carry red, green and blue along the skips, past branches that begin with nothing. Before each of
+    the two last norms they share their group with a constant and its negative, which make the norm nearly linear.
+    """
+    for half in (vae.encoder, vae.decoder):
+        nn.init.zeros_(half.mid.attn_1.proj_out.weight)  # windows are small: attention must earn its say
+        for block in [m for m in half.modules() if isinstance(m, ResnetBlock)]:
+            nn.init.zeros_(block.conv2.weight)
+            if hasattr(block, "nin_shortcut"):
+                carry(block.nin_shortcut)
+        last = half.mid.block_2 if half is vae.encoder else half.up[0].block[-1]
+        last.conv2.bias[1::3], last.conv2.bias[2::3] = BALLAST, -BALLAST
+    for level in vae.encoder.down[:-1]:
+        carry(level.downsample.conv, slice(0, 2), 0.25)
+    for level in vae.decoder.up[1:]:
+        carry(level.upsample.conv)
+    gain = 2 * BALLAST * (2 / 3) ** 0.5  # of SiLU about 0, and of the norm
+    carry(vae.encoder.conv_in, source=(0, 1, 2))
+    carry(vae.encoder.conv_out, value=gain, target=(0, 1, 2))
+    carry(vae.quant_conv, target=(0, 1, 2), source=(0, 1, 2))
+    carry(vae.post_quant_conv, target=(0, 1, 2), source=(0, 1, 2))
+    carry(vae.decoder.conv_in, source=(0, 1, 2))
+    carry(vae.decoder.conv_out, value=gain, target=(0, 1, 2))
+
+
+def carry(
+    layer: nn.Conv2d,
+    taps: slice | None = None,
+    value: float = 1.0,
+    target: tuple[int, ...] = (0, 3, 6),
+    source: tuple[int, ...] = (0, 3, 6),
+) -> None:
+    """Let a convolution pass three channels on, at its centre or at some taps; the rest stays random."""
+    centre = layer.kernel_size[0] // 2
+    taps = taps or slice(centre, centre + 1)
+    for out, into in zip(target, source, strict=True):
+        layer.weight[out] = 0
+        layer.bias[out] = 0
+        layer.weight[out, into, taps, taps] = value
 
 
 @torch.no_grad()

@@ -1,4 +1,4 @@
-"""A graph described in a few lines, as ComfyUI's workflow JSON (version 0.4): columns of nodes from left to right."""
+"""A graph described in a few lines, as ComfyUI's workflow JSON (version 0.4): nodes in columns."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ COMPANIONS = {"control_after_generate": "fixed", "image_upload": "image"}
 SLOT, WIDGET, TEXT, TITLE = 20, 24, 54, 30
 """Heights in the canvas: of a socket, a widget, what a text widget has more, a node's title."""
 
-GAP, GROUP_GAP, GROUP_PAD, GROUP_TITLE = 30, 70, 20, 40
+GAP, BESIDE_GAP, GROUP_GAP, FRAME, HEAD = 50, 50, 30, 20, 90
+"""Between nodes above each other, columns, frames; within a frame on each side, and above the first node."""
 
 ObjectInfo = Mapping[str, Any]
 """What ComfyUI says of each node under ``/object_info``."""
@@ -62,41 +63,60 @@ class Graph:
     links: list[list[Any]] = field(default_factory=list)
     groups: list[dict[str, Any]] = field(default_factory=list)
     left: int = 0
-    width: int = -GROUP_GAP
+    top: int = 0
+    width: int = 0
     bottom: int = 0
 
     def column(self, title: str, width: int) -> None:
-        """Begin a column, framed and titled."""
-        self.left += self.width + GROUP_GAP
-        self.width, self.bottom = width, 0
-        top = -TITLE - GROUP_TITLE - GROUP_PAD
-        bounding = [self.left - GROUP_PAD, top, width + 2 * GROUP_PAD, -top]
-        self.groups.append(
-            {
-                "id": len(self.groups) + 1,
-                "title": title,
-                "bounding": bounding,
-                "color": "#3f789e",
-                "flags": {},
-            }
-        )
+        """Begin a column to the right, framed and titled."""
+        if self.groups:
+            self.left += self.width + 2 * FRAME + GROUP_GAP
+        self.top = 0
+        self._frame(title, width)
+
+    def below(self, title: str, width: int) -> None:
+        """Begin a column under the last frame."""
+        left, top, _, height = self.groups[-1]["bounding"]
+        self.left, self.top = left + FRAME, top + height + GROUP_GAP + HEAD
+        self._frame(title, width)
+
+    def beside(self, width: int) -> None:
+        """Begin another column in the same frame."""
+        self.left += self.width + BESIDE_GAP
+        self.width, self.bottom = width, self.top
+        bounding = self.groups[-1]["bounding"]
+        bounding[2] = self.left + width + FRAME - bounding[0]
+
+    def _frame(self, title: str, width: int) -> None:
+        self.width, self.bottom = width, self.top
+        bounding = [self.left - FRAME, self.top - HEAD, width + 2 * FRAME, HEAD]
+        group = {"id": len(self.groups) + 1, "title": title, "bounding": bounding, "color": "#3f789e"}
+        self.groups.append(group | {"flags": {}})
 
     def note(self, text: str, height: int) -> None:
         """Put a note into the column."""
-        entry = self._place(NOTE, height) | {"inputs": [], "outputs": [], "properties": {}}
+        entry = self._place(NOTE, height) | {"inputs": [], "outputs": [], "properties": {}, "title": "Note"}
         self.nodes.append(Node({}, {"": text}, entry | {"widgets_values": [text]} | NOTE_COLORS))
 
-    def add(self, kind: str, height: int = 0, models: Sequence[Mapping[str, str]] = (), **given: Any) -> Node:
+    def add(
+        self,
+        kind: str,
+        height: int = 0,
+        title: str = "",
+        models: Sequence[Mapping[str, str]] = (),
+        **given: Any,
+    ) -> Node:
         """Put a node into the column.
 
         Args:
             kind: class of the node.
             height: of the node, where it should have more than it needs.
+            title: in place of the node's own.
             models: name, url and directory of the files it asks for, for ComfyUI's offer to download them.
-            given: the inputs: ``Output`` for a link, anything else for a widget; other widgets have their defaults.
+            given: the inputs: ``Output`` for a link, else a widget's value; others have their defaults.
 
         Raises:
-            ValueError: an input that the node does not have, or lacks.
+            ValueError: an input that the node does not have.
         """
         said = self.info[kind]
         inputs = {name: spec for part in PARTS for name, spec in said["input"].get(part, {}).items()}
@@ -118,10 +138,10 @@ class Graph:
         entry["outputs"] = [
             {"name": name, "type": kind, "links": []} for name, kind in zip(names, kinds, strict=True)
         ]
-        core = not said["python_module"].startswith("custom_nodes.")
-        entry["properties"] = {"Node name for S&R": kind, "cnr_id": "comfy-core" if core else self.pack}
-        if models:
-            entry["properties"]["models"] = [dict(model) for model in models]
+        ours = said["python_module"].startswith("custom_nodes.")
+        entry["properties"] = {"Node name for S&R": kind, "cnr_id": self.pack if ours else "comfy-core"}
+        entry["properties"] |= {"models": list(models)} if models else {}
+        entry |= {"title": title} if title else {}
         entry["widgets_values"] = [
             value for name, spec in widgets.items() for value in (values[name], *_companions(spec))
         ]
@@ -130,7 +150,11 @@ class Graph:
         return self.nodes[-1]
 
     def to_json(self) -> dict[str, Any]:
-        """The workflow as ComfyUI saves it."""
+        """The workflow as ComfyUI saves it; the lowest frames end on one line."""
+        boxes = [group["bounding"] for group in self.groups]
+        bottom = max(top + height for _, top, _, height in boxes)
+        for box in {box[0]: box for box in boxes}.values():
+            box[3] = bottom - box[1]
         return {
             "id": str(uuid.uuid5(uuid.NAMESPACE_URL, f"{self.pack}/{self.name}")),
             "revision": 0,
@@ -149,7 +173,7 @@ class Graph:
         top = self.bottom
         self.bottom = top + height + TITLE + GAP
         bounding = self.groups[-1]["bounding"]
-        bounding[3] = top + height + GROUP_PAD - bounding[1]
+        bounding[3] = max(bounding[3], top + height + FRAME - bounding[1])
         number = len(self.nodes) + 1
         return {
             "id": number,

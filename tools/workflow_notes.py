@@ -6,37 +6,37 @@ SUPIR_PAGE = "https://huggingface.co/Kijai/SUPIR_pruned"
 SDXL_PAGE = "https://huggingface.co/stabilityai/stable-diffusion-xl-base-1.0"
 LIGHTNING_PAGE = "https://huggingface.co/AiWise/Juggernaut-XL-V9-GE-RDPhoto2-Lightning_4S"
 
-SUPIR_LINES = f"""- **SUPIR** into `models/model_patches`: `SUPIR-v0Q_fp16.safetensors` for heavy damage, \
-`SUPIR-v0F_fp16.safetensors` for light damage, 2.7 GB each, from [Kijai/SUPIR_pruned]({SUPIR_PAGE}). \
-SUPIR's weights are for **non-commercial** use.
+SUPIR_LINES = f"""- **SUPIR** into **models/model_patches**: **SUPIR-v0Q_fp16.safetensors** for heavy \
+damage, **SUPIR-v0F_fp16.safetensors** for light damage, 2.7 GB each, from \
+[Kijai/SUPIR_pruned]({SUPIR_PAGE}). SUPIR's weights are for **non-commercial** use.
 
 Press **R** when the files are there, and choose them in the loaders."""
 
 FILES = f"""## Files to download
 
-- **SDXL** into `models/checkpoints`: `sd_xl_base_1.0_0.9vae.safetensors`, 6.9 GB, from \
+- **SDXL** into **models/checkpoints**: **sd_xl_base_1.0_0.9vae.safetensors**, 6.9 GB, from \
 [stabilityai]({SDXL_PAGE}); any other SDXL checkpoint will do.
 {SUPIR_LINES}"""
 
 FILES_LIGHTNING = f"""## Files to download
 
-- **SDXL Lightning** into `models/checkpoints`: `juggernautXL_v9Rdphoto2Lightning.safetensors`, 7.1 GB, from \
-[AiWise]({LIGHTNING_PAGE}); any other Lightning checkpoint of SDXL will do, a plain one will not.
+- **SDXL Lightning** into **models/checkpoints**: **juggernautXL_v9Rdphoto2Lightning.safetensors**, 7.1 \
+GB, from [AiWise]({LIGHTNING_PAGE}); any other Lightning checkpoint of SDXL will do, a plain one will not.
 {SUPIR_LINES}"""
 
 RESTORE = f"""# Restore a photograph
 
 1. Choose the photograph in **Load Image**.
 2. Write what it shows into **caption**, in a sentence. It may stay empty.
-3. Run. The result has twice the size, and is in `output/SUPIR`.
+3. Run. The result has twice the size, and is in **output/SUPIR**.
 
 {FILES}
 
 ## What to turn first
 
 - **scale**: size of the result.
-- **preset**: `quality` invents more detail, for heavy damage. `fidelity` stays closer to the picture: take it, and \
-SUPIR-v0F, where a face is no longer the same face.
+- **preset**: **quality** invents more detail, for heavy damage. **fidelity** stays closer to the picture: \
+take it, and SUPIR-v0F, where a face is no longer the same face.
 - **seed**: another one is another try.
 - Out of memory: a smaller **tile**, such as 768."""
 
@@ -54,9 +54,8 @@ The example of 768 pixels becomes 3072; a picture of 1024 becomes 4096.
 
 - **tile**: SDXL is at its best at 1024. Less memory: 768.
 - **overlap**: what neighbours share. Seams or doubled objects: 384 or 512, which takes longer.
-- **scale**: above 4, restore twice instead, 2 first.
-- **Stage 1** shows what the VAE alone makes of the picture, at the final size: if it lost something, the result \
-will not have it either."""
+- **Stage 1** shows what the VAE alone makes of the picture, at the final size: if it lost something, the \
+result will not have it either."""
 
 STEPS = f"""# Step by step
 
@@ -65,33 +64,34 @@ All that **SUPIR Restore** does, one node for each step, to look at and to chang
 1. **Stage 1**: the VAE reads the damaged picture.
 2. **Prompts**: what it shows, and quality words.
 3. **Model**: SDXL, held to the picture, guided, in tiles.
-4. **Sampling** from noise alone (`empty`).
+4. **Sampling** from noise alone (**empty**).
 5. **Result**: decoded, with the colours of stage 1.
 
-Each step may be replaced by a node of yours: another sampler, a LoRA before the denoiser, a captioner for the prompt.
+Each step may be replaced by a node of yours: another sampler, a LoRA before the denoiser, a captioner for \
+the prompt.
 
 {FILES}"""
 
 LIGHTNING = f"""# Eight steps
 
-A Lightning checkpoint needs 8 steps instead of 50. It is livelier and less exact than the full number.
+A Lightning checkpoint needs 8 steps instead of 50.
 
 {FILES_LIGHTNING}
 
 ## What to turn first
 
-- **preset** `lightning`: 8 steps of dpmpp_2m_sde, CFG 2.
-- For other numbers choose preset `custom` and sampler `dpmpp_2m_sde`: **steps** 8 to 10, **cfg** 1.5 to 2 at both \
-ends, **control_end** 0.9 for livelier detail.
-- Too dry or too contrasty: less CFG."""
+- **preset** **lightning**: 8 steps of dpmpp_2m_sde, CFG 2.
+- For other numbers choose preset **custom** and sampler **dpmpp_2m_sde**: **steps** 8 to 10, **cfg** 1.5 \
+to 2 at both ends, **strength_end** 0.9 for livelier detail.
+- Too much contrast, or faces too old: less CFG."""
 
 PER_TILE = f"""# A caption for each tile
 
-Each line of **caption** belongs to one tile, row by row from the top left: what is in this part of the picture. It \
-keeps a large picture from growing a second face in the sky.
+Each line of **caption** belongs to one tile, row by row from the top left: what is in this part of the \
+picture. It keeps a large picture from growing a second face in the sky.
 
-The example has 2 x 2 tiles: 768 pixels become 1536, tiles have 1024 and share 256 or more. With another size the \
-sampler says how many lines it needs.
+The example has 2 x 2 tiles: 768 pixels become 1536, tiles have 1024 and share 256 or more. With another \
+size the sampler says how many lines it needs.
 
 {FILES}
 
@@ -103,31 +103,32 @@ sampler says how many lines it needs.
 
 CUSTOM = f"""# SAMPLER, SIGMAS and GUIDER
 
-**SUPIR Denoiser** gives a plain MODEL, so every sampler works. Here two restore the same picture from the same noise:
+**SUPIR Denoiser** gives a plain MODEL, so every sampler works. Here two restore the same picture from the \
+same noise:
 
-- above all, **the paper's**: its sampler and noise levels;
-- beside it **dpmpp_2m** of ComfyUI, with 20 karras steps.
+- above, **the paper's**: its sampler and noise levels;
+- below, **dpmpp_2m** of ComfyUI, with 20 karras steps.
 
-Bypass one (Ctrl+B) to save its time.
+To save the time of one, mute its Save Image (Ctrl+M).
 
 {FILES}
 
 ## What to turn first
 
-- **SUPIR Guidance** sets CFG in place of CFGGuider's number, and pulls towards stage 1: restoration_scale 1 holds \
-faces and text, 4 is the paper's, 0 is off. A *larger* number pulls *less*.
+- **SUPIR Guidance** sets CFG in place of CFGGuider's number, and pulls towards stage 1: restoration_scale \
+1 holds faces and text, 4 is the paper's, 0 is off. A *larger* number pulls *less*.
 - **strength_end** below 1 lets the last steps roam."""
 
 DEMO = """# Nothing to download
 
-The pack brings small weights and a damaged photograph. This graph restores it on any computer, without a GPU, in \
-about a minute.
+The pack brings small weights and a damaged photograph. This graph restores it on any computer, without a \
+GPU, in about a minute.
 
 1. Run.
 2. Compare **stage 1** with the result.
 
-The small weights show how the nodes work together. They are far from the quality of the real ones: for those open \
-the workflow **restore**.
+The small weights show how the nodes work together. They are far from the quality of the real ones: for \
+those open the workflow **restore**.
 
 ## What to turn first
 
@@ -135,27 +136,31 @@ the workflow **restore**.
 - **scale**: 4 brings the photograph back to its 512 pixels.
 - **tile** 256, **overlap** 64: the same in tiles."""
 
-STAGE_1 = """**Look here first.** Stage 1 is what the encoder made of the damage, and all that the sampler will hold on \
-to. What is missing here will be invented."""
+STAGE_1 = """**Look here first.** Stage 1 is what the encoder made of the damage, and all that the sampler \
+will hold on to. What is missing here will be invented."""
 
-PROMPTS = """The **caption** is a sentence on what the picture shows. The quality words are the paper's, and follow \
-every caption. For portraits, text and logos write it yourself."""
+PROMPTS = """The **caption** is a sentence on what the picture shows. The quality words are the paper's, \
+and follow every caption. For portraits, text and logos write it yourself."""
+
+SAMPLING = """As published: 50 steps with the paper's sampler, from **empty**, at full noise. s_noise 1.01 \
+is true to the input, 1.02 gives more texture."""
 
 MODEL = """- **SUPIR Denoiser**: strength below 1 lets the model roam.
-- **SUPIR Guidance**: CFG 3 to 6 is `quality`, 1 to 4 `fidelity`; it replaces the number of CFGGuider. \
+- **SUPIR Guidance**: CFG 3 to 6 is **quality**, 1 to 4 **fidelity**; it replaces the number of CFGGuider. \
 restoration_scale 1 holds faces and text, 4 is the paper's, 0 is off: *larger* pulls *less*.
 - **SUPIR Tiles**: bypass it (Ctrl+B) for small pictures."""
 
 NOTES: dict[str, tuple[str, int]] = {
-    "restore": (RESTORE, 640),
-    "restore_4k_tiles": (TILES, 700),
-    "step_by_step": (STEPS, 620),
-    "lightning": (LIGHTNING, 600),
-    "per_tile_prompts": (PER_TILE, 700),
-    "custom_sampling": (CUSTOM, 700),
-    "demo": (DEMO, 440),
-    "stage 1": (STAGE_1, 120),
-    "prompts": (PROMPTS, 120),
-    "model": (MODEL, 220),
+    "restore": (RESTORE, 460),
+    "restore_4k_tiles": (TILES, 480),
+    "step_by_step": (STEPS, 420),
+    "lightning": (LIGHTNING, 450),
+    "per_tile_prompts": (PER_TILE, 460),
+    "custom_sampling": (CUSTOM, 480),
+    "demo": (DEMO, 300),
+    "stage 1": (STAGE_1, 100),
+    "prompts": (PROMPTS, 100),
+    "model": (MODEL, 150),
+    "sampling": (SAMPLING, 100),
 }
 """By workflow, or by the step that they stand under."""

@@ -7,19 +7,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from comfy_server import ComfyServer, add_placeholders, find_comfyui, make_base
 
 ROOT = Path(__file__).parents[2]
-PLACES = [os.environ.get("COMFYUI_PATH"), "~/ComfyUI", "~/comfy/ComfyUI"]
-
-
-def find_comfyui():
-    for place in filter(None, PLACES):
-        path = Path(place).expanduser()
-        if (path / "comfy" / "sd.py").is_file():
-            return path
-    return None
-
-
 COMFYUI = find_comfyui()
 
 
@@ -87,3 +77,15 @@ def run(pack):
             return pack[node].EXECUTE_NORMALIZED(**given).result
 
     return run
+
+
+@pytest.fixture(scope="session")
+def server(comfyui, tmp_path_factory):
+    """ComfyUI as users start it, in a process of its own, with this pack and with empty files as weights."""
+    base = tmp_path_factory.mktemp("server") / "base"
+    make_base(base, comfyui)
+    add_placeholders(base)
+    with ComfyServer(comfyui, base) as server:
+        lines = [line for line in server.log.splitlines() if "supir" in line.lower()]
+        assert [line for line in lines if " seconds: " not in line] == [], server.log
+        yield server

@@ -1,0 +1,185 @@
+"""The bundled workflows in a running ComfyUI: accepted, served as templates, and the demo restored."""
+
+import copy
+import io
+import json
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from supir_core.demo import run_demo
+from supir_core.metadata import DESCRIPTION, SOURCE_TYPE
+
+from .conftest import ROOT
+
+WORKFLOWS = ROOT / "workflows"
+NAMES = sorted(path.stem for path in WORKFLOWS.glob("*.json"))
+PACK = "supir-restoration"
+
+LEVELS, SHARE = 1, 0.01
+"""How far the node's picture may be from the library's, in 8-bit levels, and in which share of the values:
+float32 sums in another order. Measured: 1 level, in 0.0005 of the values."""
+
+
+def read(path):
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def picture(source):
+    with Image.open(source) as image:
+        return np.asarray(image.convert("RGB")).astype(int)
+
+
+@pytest.fixture(scope="module")
+def info(server):
+    return server.get("/object_info")
+
+
+@pytest.fixture(scope="module")
+def demo():
+    return read(WORKFLOWS / "api" / "demo.json")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("library")
+
+
+@pytest.fixture(scope="module")
+def demo_run(server, demo, folder):
+    """The demo through the server and, at the same time, through the library."""
+    with ThreadPoolExecutor() as pool:
+        running = pool.submit(server.run, demo, read(WORKFLOWS / "demo.json"))
+        run_demo(folder, seed=0)
+        return running.result()
+
+
+def test_every_node_of_the_pack_is_there(info):
+    ours = {name for name, said in info.items() if said["python_module"].startswith("custom_nodes.")}
+    assert len(ours) == 13
+    assert all(name.startswith("Supir") for name in ours)
+
+
+def test_every_node_has_a_help_page(server, info):
+    for name in (name for name in info if name.startswith("Supir")):
+        assert server.fetch(f"/extensions/{PACK}/docs/{name}.md").startswith(b"# "), name
+
+
+def test_workflows_are_offered_as_templates_with_a_thumbnail(server):
+    assert sorted(server.get("/workflow_templates")[PACK]) == NAMES
+    for name in NAMES:
+        address = f"/api/workflow_templates/{PACK}/{name}"
+        assert server.get(f"{address}.json") == read(WORKFLOWS / f"{name}.json")
+        assert picture(io.BytesIO(server.fetch(f"{address}.jpg"))).shape[1] == 400
+
+
+def test_workflows_are_what_their_descriptions_give(info):
+    from make_workflows import describe
+
+    graphs = {graph.name: graph.to_json() for graph in describe(info)}
+    assert graphs == {name: read(WORKFLOWS / f"{name}.json") for name in NAMES}, "run tools/make_workflows.py"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_workflow_has_only_nodes_of_comfyui_and_of_this_pack(info, name):
+    for node in read(WORKFLOWS / f"{name}.json")["nodes"]:
+        if node["type"] != "MarkdownNote":  # the frontend's own
+            origin = info[node["type"]]["python_module"]
+            assert origin in ("nodes", f"custom_nodes.{PACK}") or origin.startswith("comfy_extras.")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_api_form_has_the_links_of_the_canvas(name):
+    workflow, prompt = read(WORKFLOWS / f"{name}.json"), read(WORKFLOWS / "api" / f"{name}.json")
+    inputs = {node["id"]: node["inputs"] for node in workflow["nodes"]}
+    canvas = {
+        (to, inputs[to][slot]["name"], source, out) for _, source, out, to, slot, _ in workflow["links"]
+    }
+    sent = {
+        (int(number), name, int(value[0]), value[1])
+        for number, node in prompt.items()
+        for name, value in node["inputs"].items()
+        if isinstance(value, list)
+    }
+    assert sent == canvas
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_server_accepts_the_api_form(server, name):
+    answer = server.validate(read(WORKFLOWS / "api" / f"{name}.json"))
+    assert "error" not in answer, answer
+    assert answer["node_errors"] == {}
+
+
+def test_the_demo_runs_with_progress_and_previews(demo_run):
+    assert demo_run.end == "execution_success", demo_run.messages[-1]
+    progress = demo_run.of_type("progress")
+    assert progress[-1]["value"] == progress[-1]["max"] == len(progress)
+    assert len(demo_run.previews) == len(progress)
+    assert picture(io.BytesIO(demo_run.previews[-1])).size
+
+
+def test_the_demo_gives_the_librarys_picture(demo_run, folder):
+    (saved,) = demo_run.pictures
+    difference = abs(picture(saved) - picture(folder / "restored.png"))
+    assert difference.max() <= LEVELS
+    assert (difference > 0).mean() < SHARE
+
+
+def test_the_saved_picture_carries_workflow_and_label(demo_run, demo):
+    with Image.open(demo_run.pictures[0]) as image:
+        text = image.text
+    assert json.loads(text["prompt"]) == demo
+    assert json.loads(text["workflow"]) == read(WORKFLOWS / "demo.json")
+    assert text["Description"] == DESCRIPTION
+    assert SOURCE_TYPE in text["XML:com.adobe.xmp"]
+
+
+def test_a_running_demo_can_be_interrupted(server, demo):
+    other = copy.deepcopy(demo)
+    for node in other.values():
+        if "seed" in node["inputs"]:
+            node["inputs"]["seed"] = 1
+    steps = []
+
+    def interrupt(message):
+        if message["type"] == "progress":
+            steps.append(message["data"])
+        if len(steps) == 1:
+            server.post("/interrupt", {})
+
+    run = server.run(other, on_message=interrupt)
+    assert run.end == "execution_interrupted"
+    assert len(steps) <= 3 < steps[0]["max"], "the sampling went on"
+
+
+def test_the_command_copies_what_a_workflow_saves(server, tmp_path):
+    from run_workflow import run_to_folder
+
+    prompt = {
+        "1": {"class_type": "LoadImage", "inputs": {"image": "example.png"}},
+        "2": {"class_type": "SupirSaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "copied"}},
+    }
+    (copied,) = run_to_folder(server, prompt, tmp_path / "pictures")
+    assert copied.parent == tmp_path / "pictures"
+    assert (picture(copied) == picture(server.base / "input" / "example.png")).all()
+
+
+def test_the_command_says_which_node_failed(server, tmp_path):
+    from run_workflow import run_to_folder
+
+    with pytest.raises(RuntimeError, match=r"CheckpointLoaderSimple|SupirModelLoader"):
+        run_to_folder(server, read(WORKFLOWS / "api" / "restore.json"), tmp_path)
+
+
+def test_the_command_says_why_a_workflow_is_refused(server, demo, tmp_path):
+    from run_workflow import run_to_folder
+
+    wrong = copy.deepcopy(demo)
+    for node in wrong.values():
+        if "preset" in node["inputs"]:
+            node["inputs"]["preset"] = "none such"
+    with pytest.raises(ValueError, match="none such"):
+        run_to_folder(server, wrong, tmp_path)
