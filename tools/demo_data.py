@@ -36,6 +36,10 @@ class Pool:
     damaged: Tensor
     captions: Tensor
 
+    def first(self, count: int) -> Pool:
+        """The first crops alone."""
+        return Pool(self.clean[:count], self.damaged[:count], self.captions[:count])
+
     def batch(self, random: np.random.Generator, size: int, side: int) -> tuple[Tensor, Tensor]:
         """Windows of ``side`` pixels of clean crops and of the damaged ones, in [-1, 1], turned at random."""
         rows = torch.from_numpy(random.integers(len(self.clean), size=size))

@@ -24,6 +24,7 @@ import torch
 import torch.nn.functional as F
 from demo_data import Pool, build_pool
 from demo_weights import CAPTIONS, new_text_encoders, save_demo_weights
+from start_weights import scale_latents, start_adaptor, start_vae
 from torch import Tensor, nn
 
 from supir_core.adaptor import Adaptor
@@ -32,7 +33,7 @@ from supir_core.demo import UNET_CONFIG, VAE_CONFIG
 from supir_core.denoiser import training_sigmas
 from supir_core.text import TextEncoders
 from supir_core.unet import UNet
-from supir_core.vae import VAE, ResnetBlock
+from supir_core.vae import VAE
 
 CROP = 256
 
@@ -59,11 +60,13 @@ class Stage:
 STAGES = {
     "vae": Stage(1100, 6, 64, 2.5e-4, 0),
     "dr_encoder": Stage(700, 4, 64, 3e-4, 1),
-    "unet": Stage(1300, 32, 16, 1e-3, 2),
-    "adaptor": Stage(1000, 32, 16, 1e-3, 3),
+    "unet": Stage(1000, 32, 16, 1e-3, 2),
+    "adaptor": Stage(900, 32, 16, 1e-3, 3),
 }
+LATENT_CROPS = 500
+"""Crops that are encoded for the last two stages."""
+
 EMA = 0.99
-BALLAST = 3.0
 
 NEGATIVE_SHARE, PLAIN_SHARE, EMPTY_SHARE = 0.15, 0.4, 0.1
 """Shares of rows: a damaged target under the negative prompt; quality words alone; no text at all."""
@@ -169,59 +172,6 @@ def train_vae(training: Training, pool: Pool) -> VAE:
     training.run("vae", vae, loss)
     scale_latents(vae, pool.batch(np.random.default_rng(2), 64, CROP)[0].to(training.device))
     return vae
-
-
-@torch.no_grad()
-def start_vae(vae: VAE) -> None:
-    """Begin as a codec of 8 by 8 block means, which carries colours from the first step on.
-
-    Channels 0, 3 and 6 carry red, green and blue along the skips, past branches that begin with nothing. Before each of
-    the two last norms they share their group with a constant and its negative, which make the norm nearly linear.
-    """
-    for half in (vae.encoder, vae.decoder):
-        nn.init.zeros_(half.mid.attn_1.proj_out.weight)  # windows are small: attention must earn its say
-        for block in [m for m in half.modules() if isinstance(m, ResnetBlock)]:
-            nn.init.zeros_(block.conv2.weight)
-            if hasattr(block, "nin_shortcut"):
-                carry(block.nin_shortcut)
-        last = half.mid.block_2 if half is vae.encoder else half.up[0].block[-1]
-        last.conv2.bias[1::3], last.conv2.bias[2::3] = BALLAST, -BALLAST
-    for level in vae.encoder.down[:-1]:
-        carry(level.downsample.conv, slice(0, 2), 0.25)
-    for level in vae.decoder.up[1:]:
-        carry(level.upsample.conv)
-    gain = 2 * BALLAST * (2 / 3) ** 0.5  # of SiLU about 0, and of the norm
-    carry(vae.encoder.conv_in, source=(0, 1, 2))
-    carry(vae.encoder.conv_out, value=gain, target=(0, 1, 2))
-    carry(vae.quant_conv, target=(0, 1, 2), source=(0, 1, 2))
-    carry(vae.post_quant_conv, target=(0, 1, 2), source=(0, 1, 2))
-    carry(vae.decoder.conv_in, source=(0, 1, 2))
-    carry(vae.decoder.conv_out, value=gain, target=(0, 1, 2))
-
-
-def carry(
-    layer: nn.Conv2d,
-    taps: slice | None = None,
-    value: float = 1.0,
-    target: tuple[int, ...] = (0, 3, 6),
-    source: tuple[int, ...] = (0, 3, 6),
-) -> None:
-    """Let a convolution pass three channels on, at its centre or at some taps; the rest stays random."""
-    centre = layer.kernel_size[0] // 2
-    taps = taps or slice(centre, centre + 1)
-    for out, into in zip(target, source, strict=True):
-        layer.weight[out] = 0
-        layer.bias[out] = 0
-        layer.weight[out, into, taps, taps] = value
-
-
-@torch.no_grad()
-def scale_latents(vae: VAE, pictures: Tensor) -> None:
-    """Fold a factor into the quantisation layers, so that scaled latents have unit deviation."""
-    factor = 1 / torch.cat([vae.encode(part) for part in pictures.split(8)]).std()
-    vae.quant_conv.weight *= factor
-    vae.quant_conv.bias *= factor
-    vae.post_quant_conv.weight /= factor
 
 
 def train_dr_encoder(training: Training, pool: Pool, vae: VAE) -> nn.Module:
@@ -333,19 +283,6 @@ def train_adaptor(training: Training, latents: Latents, prompts: Prompts, unet: 
     return adaptor
 
 
-def start_adaptor(adaptor: Adaptor, unet: UNet) -> None:
-    """Copy the UNet's encoder, and zero what the connectors add."""
-    adaptor.control_model.load_state_dict(unet.state_dict(), strict=False)
-    zeroed = [adaptor.control_model.input_hint_block]
-    for connector in adaptor.project_modules:
-        for name in ("zero_conv", "zero_mul", "zero_add"):
-            zeroed += [getattr(connector, name)] if hasattr(connector, name) else []
-        zeroed += [connector.attn.to_out] if hasattr(connector, "attn") else []
-    for module in zeroed:
-        for parameter in module.parameters():
-            nn.init.zeros_(parameter)
-
-
 def noised(z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """A latent at a random training noise level as the UNet gets it, the noise, and the level's index."""
     index = torch.randint(1000, (len(z),), device=z.device)
@@ -388,7 +325,7 @@ def main() -> None:
     pool = kept_pool(options.work, options.crops)
     vae = train_vae(training, pool)
     dr_encoder = train_dr_encoder(training, pool, vae)
-    latents = Latents.of(pool, vae, dr_encoder, device)
+    latents = Latents.of(pool.first(LATENT_CROPS), vae, dr_encoder, device)
     unet = train_unet(training, latents, prompts)
     adaptor = train_adaptor(training, latents, prompts, unet)
     save_demo_weights(options.output, unet, vae, adaptor, dr_encoder)
