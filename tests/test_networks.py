@@ -138,4 +138,4 @@ def test_the_seams_reach_every_layer():
     with torch.no_grad():
         x, t, context, y = inputs()
         unet(x, t, context, y, adaptor(x, x, t, context, y, 1.0))
-    assert len(called) == 2 * (11 + 5) + 2  # two a transformer block, one a ZeroCrossAttn
+    assert len(called) == 2 * (5 + 3) + 2  # two a transformer block, one a ZeroCrossAttn
