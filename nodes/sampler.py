@@ -13,14 +13,14 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..supir_core.denoiser import Linear
-from ..supir_core.sampling import seeded_noise
+from ..supir_core.sampling import schedule, seeded_noise
 from ..supir_core.settings import PRESETS, Settings
 from .conditioning import Conditioning
 from .denoiser import apply_supir
 from .guidance import apply_guidance, cfg_inputs, restoration_input
 from .host import CATEGORY, SupirModelType
 from .loader import SupirWeights
-from .sampling import sampler_inputs, sampler_object, schedule, steps_input
+from .sampling import sampler_inputs, sampler_object, steps_input
 from .tiles import apply_tiles, tile_inputs
 
 CUSTOM = "custom"

@@ -11,10 +11,9 @@ from torch import Tensor
 
 from ..supir_core.sampling import (
     Noise,
-    ddpm_sigmas,
-    karras_sigmas,
     sample_restore_dpmpp_2m_sde,
     sample_restore_edm,
+    schedule,
     seeded_noise,
 )
 from ..supir_core.settings import CHOICES
@@ -26,47 +25,25 @@ Sampling = Callable[..., Tensor]
 
 def sampler_object(name: str, s_churn: float, s_noise: float) -> comfy.samplers.KSAMPLER:
     """A SAMPLER; ``name`` is ``"edm"`` or ``"dpmpp_2m_sde"``."""
+    options: dict[str, Any] = {"sampling": sample_restore_dpmpp_2m_sde, "s_noise": s_noise}
     if name == "edm":
-        return comfy.samplers.KSAMPLER(supir_edm, {"s_churn": s_churn, "s_noise": s_noise})
-    return comfy.samplers.KSAMPLER(supir_dpmpp_2m_sde, {"s_noise": s_noise})
+        options = {"sampling": sample_restore_edm, "s_noise": s_noise, "s_churn": s_churn}
+    return comfy.samplers.KSAMPLER(supir_sampler, options)
 
 
-def supir_edm(
+def supir_sampler(
     model: Any,
     x: Tensor,
     sigmas: Tensor,
     extra_args: dict[str, Any] | None = None,
     callback: Callable[[dict[str, Any]], None] | None = None,
     disable: bool | None = None,
-    **options: float,
-) -> Tensor:
-    """Euler with churn, as a sampler function of ComfyUI."""
-    return _run(sample_restore_edm, model, x, sigmas, extra_args or {}, callback, options)
-
-
-def supir_dpmpp_2m_sde(
-    model: Any,
-    x: Tensor,
-    sigmas: Tensor,
-    extra_args: dict[str, Any] | None = None,
-    callback: Callable[[dict[str, Any]], None] | None = None,
-    disable: bool | None = None,
-    **options: float,
-) -> Tensor:
-    """DPM++ 2M SDE, as a sampler function of ComfyUI."""
-    return _run(sample_restore_dpmpp_2m_sde, model, x, sigmas, extra_args or {}, callback, options)
-
-
-def _run(
+    *,
     sampling: Sampling,
-    model: Any,
-    x: Tensor,
-    sigmas: Tensor,
-    extra_args: dict[str, Any],
-    callback: Callable[[dict[str, Any]], None] | None,
-    options: dict[str, float],
+    **options: float,
 ) -> Tensor:
-    """Run a sampler of ours; restoration guidance is the model's (see guidance.py)."""
+    """A sampler of ours as ComfyUI's function; restoration guidance is the model's (see guidance.py)."""
+    extra_args = extra_args or {}
     model_options = extra_args.get("model_options", {})
     transformer_options = model_options.get("transformer_options", {})
 
@@ -91,12 +68,6 @@ def churn_noise(seed: int | None, x: Tensor) -> Noise:
     noise = seeded_noise([(seed or 0) + row for row in range(len(x))])
     noise(x)
     return noise
-
-
-def schedule(steps: int, sampler: str) -> Tensor:
-    """The noise levels that go with a sampler, as published."""
-    sigmas = ddpm_sigmas(steps)
-    return karras_sigmas(sigmas) if sampler == "dpmpp_2m_sde" else sigmas
 
 
 def sampler_inputs() -> list[io.Input]:

@@ -15,10 +15,9 @@ from .config import LATENT_PIXELS
 from .denoiser import GuidedDenoiser
 from .model import SupirModel
 from .sampling import (
-    ddpm_sigmas,
-    karras_sigmas,
     sample_restore_dpmpp_2m_sde,
     sample_restore_edm,
+    schedule,
     seeded_noise,
     start_latent,
 )
@@ -169,9 +168,7 @@ def sample(
 ) -> Tensor:
     """Sample the restored latent, in tiles where it is larger than one: shaped as ``denoiser.z_lq``."""
     z_lq = denoiser.z_lq
-    sigmas = ddpm_sigmas(settings.steps)
-    if settings.sampler == "dpmpp_2m_sde":
-        sigmas = karras_sigmas(sigmas)
+    sigmas = schedule(settings.steps, settings.sampler)
     window, overlap = settings.latent_tile
     grid = {"shifting": settings.shifting, "tiles_per_call": settings.tiles_per_call}
     height, width = z_lq.shape[2:]

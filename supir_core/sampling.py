@@ -35,6 +35,12 @@ def ddpm_sigmas(steps: int) -> Tensor:
     return torch.cat([training_sigmas()[torch.from_numpy(indices.copy())], torch.zeros(1)])
 
 
+def schedule(steps: int, sampler: str) -> Tensor:
+    """The noise levels that a sampler was published with: ``"edm"`` or, respaced, ``"dpmpp_2m_sde"``."""
+    sigmas = ddpm_sigmas(steps)
+    return karras_sigmas(sigmas) if sampler == "dpmpp_2m_sde" else sigmas
+
+
 def karras_sigmas(sigmas: Tensor, rho: float = 7.0) -> Tensor:
     """Respace a schedule evenly in sigma^(1/rho) between its ends, the final 0 aside (Karras et al. 2022, eq. 5)."""
     steps = len(sigmas) - 1
