@@ -99,7 +99,7 @@ def restore(
     _check_picture(picture)
     if scale <= 0:
         raise ValueError(f"scale must be above 0, got {scale}")
-    target = size or (max(1, round(picture.shape[2] * scale)), max(1, round(picture.shape[3] * scale)))
+    target = size or scaled_size(picture, scale)
     canvas = Canvas.plan(target, model.min_side if settings.min_side is None else settings.min_side)
     report = callback or (lambda progress: None)
     captions = [caption] if isinstance(caption, str) else list(caption)
@@ -202,6 +202,12 @@ def sample(
     if settings.sampler == "edm":
         return sample_restore_edm(tiled, x, sigmas, noise, s_churn=settings.s_churn, **shared)
     return sample_restore_dpmpp_2m_sde(tiled, x, sigmas, noise, **shared)
+
+
+def scaled_size(picture: Tensor, scale: float) -> tuple[int, int]:
+    """(height, width) of a picture ``(B, C, H, W)`` times a factor, at least one pixel."""
+    height, width = (max(1, round(side * scale)) for side in picture.shape[2:])
+    return height, width
 
 
 def resize(image: Tensor, size: tuple[int, int]) -> Tensor:
