@@ -65,10 +65,36 @@ def scale_latents(vae: VAE, pictures: Tensor) -> None:
     vae.post_quant_conv.weight /= factor
 
 
+@torch.no_grad()
+def start_unet(unet: UNet) -> None:
+    """Begin with the input as the predicted noise, which is right at high noise levels.
+
+    Each latent channel goes along the outermost skip as a pair of itself and its negative. A GroupNorm of such pairs
+    keeps their mean, which it would take away from a channel alone, and SiLU(a) - SiLU(-a) = a.
+    """
+    last, (_, _, head) = unet.output_blocks[-1][0], unet.out
+    skip = last.skip_connection.in_channels - last.skip_connection.out_channels
+    nn.init.zeros_(last.out_layers[-1].weight)
+    nn.init.zeros_(last.out_layers[-1].bias)
+    nn.init.zeros_(head.weight)
+    nn.init.zeros_(head.bias)
+    for channel in range(head.out_channels):
+        pair = (2 * channel, 2 * channel + 1)
+        _pair(unet.input_blocks[0][0], channel, pair)
+        carry(last.skip_connection, target=pair, source=tuple(skip + at for at in pair))
+        head.weight[channel, pair, 1, 1] = torch.tensor([1.0, -1.0])
+
+
+@torch.no_grad()
 def start_adaptor(adaptor: Adaptor, unet: UNet) -> None:
-    """Copy the UNet's encoder, and zero what the connectors add."""
+    """Copy the UNet's encoder, bring the low-quality latent in as pairs beside the noisy one's, zero the connectors."""
     adaptor.control_model.load_state_dict(unet.state_dict(), strict=False)
-    zeroed = [adaptor.control_model.input_hint_block]
+    hint = adaptor.control_model.input_hint_block[0]
+    nn.init.zeros_(hint.weight)
+    nn.init.zeros_(hint.bias)
+    for channel in range(hint.in_channels):
+        _pair(hint, channel, (2 * (hint.in_channels + channel), 2 * (hint.in_channels + channel) + 1))
+    zeroed: list[nn.Module] = []
     for connector in adaptor.project_modules:
         for name in ("zero_conv", "zero_mul", "zero_add"):
             zeroed += [getattr(connector, name)] if hasattr(connector, name) else []
@@ -76,3 +102,9 @@ def start_adaptor(adaptor: Adaptor, unet: UNet) -> None:
     for module in zeroed:
         for parameter in module.parameters():
             nn.init.zeros_(parameter)
+
+
+def _pair(layer: nn.Conv2d, source: int, target: tuple[int, int]) -> None:
+    """Let a convolution carry a channel as a pair of itself and its negative."""
+    for out, sign in zip(target, (1.0, -1.0), strict=True):
+        carry(layer, value=sign, target=(out,), source=(source,))

@@ -1,0 +1,76 @@
+"""What the last two stages of the training see: the crops as latents, and the encoded prompts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from demo_data import Pool
+from demo_weights import CAPTIONS
+from torch import Tensor, nn
+
+from supir_core.conditioning import NEGATIVE_PROMPT, POSITIVE_PROMPT, Conditioning, full_prompt
+from supir_core.text import TextEncoders
+from supir_core.vae import VAE
+
+NEGATIVE_SHARE, PLAIN_SHARE, EMPTY_SHARE = 0.15, 0.4, 0.1
+"""Shares of rows: a damaged target under the negative prompt; quality words alone; no text at all."""
+
+
+@dataclass(frozen=True)
+class Latents:
+    """The crops as the UNet and the adaptor get them.
+
+    Attributes:
+        target: ``(N, 4, h, w)``, clean, or damaged in the rows of the negative prompt.
+        z_lq: ``(N, 4, h, w)``, what the degradation-robust encoder makes of the damaged crop.
+        negative: ``(N,)``, which rows are the negative prompt's.
+        captions: ``(N,)``, index into ``CAPTIONS``.
+    """
+
+    target: Tensor
+    z_lq: Tensor
+    negative: Tensor
+    captions: Tensor
+
+    @classmethod
+    @torch.no_grad()
+    def of(cls, pool: Pool, vae: VAE, dr_encoder: nn.Module, device: torch.device) -> Latents:
+        """Encode all crops, once."""
+        count = len(pool.clean)
+        negative = torch.arange(count) < count * NEGATIVE_SHARE
+        targets = torch.where(negative[:, None, None, None], pool.damaged, pool.clean)
+
+        def encode(pictures: Tensor, encoder: nn.Module | None = None) -> Tensor:
+            scaled = (part.to(device).float() / 127.5 - 1 for part in pictures.split(8))
+            return torch.cat([vae.encode(part, encoder).float() for part in scaled])
+
+        target, z_lq = encode(targets), encode(pool.damaged, dr_encoder)
+        return cls(target, z_lq, negative, pool.captions)
+
+    def batch(self, random: np.random.Generator, size: int, side: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Windows of ``side`` latent pixels: ``target``, ``z_lq``, and the row of ``Prompts`` that goes with each."""
+        rows = torch.from_numpy(random.integers(len(self.target), size=size))
+        top, left = random.integers(self.target.shape[-1] - side + 1, size=2)
+        window = (slice(None), slice(top, top + side), slice(left, left + side))
+        draws = torch.from_numpy(random.random(size))
+        prompts = torch.where(draws < PLAIN_SHARE, Prompts.PLAIN, self.captions[rows])
+        prompts = torch.where(self.negative[rows], Prompts.NEGATIVE, prompts)
+        prompts = torch.where(draws > 1 - EMPTY_SHARE, Prompts.EMPTY, prompts)
+        return self.target[(rows, *window)], self.z_lq[(rows, *window)], prompts
+
+
+class Prompts:
+    """The encoded prompts: one for each caption, the quality words alone, the negative prompt, and none."""
+
+    PLAIN, NEGATIVE, EMPTY = (len(CAPTIONS) + i for i in range(3))
+
+    def __init__(self, text: TextEncoders, device: torch.device):
+        texts = [full_prompt(caption, POSITIVE_PROMPT) for caption in CAPTIONS.values()]
+        encoded = text.encode([*texts, full_prompt("", POSITIVE_PROMPT), NEGATIVE_PROMPT, ""])
+        self.context, self.vector = encoded.context.to(device), encoded.vector.to(device)
+
+    def rows(self, rows: Tensor) -> Conditioning:
+        """The prompts of a batch."""
+        return Conditioning(self.context[rows], self.vector[rows])
