@@ -112,9 +112,9 @@ def rows_for(z_lq: Tensor, x: Tensor, options: Mapping[str, Any]) -> Tensor:
     if z_lq.shape[2:] != x.shape[2:]:
         (height, width), (ours, theirs) = ([8 * side for side in t.shape[2:]] for t in (z_lq, x))
         raise ValueError(
-            f"z_lq is of a picture of {width}x{height} pixels but one of {theirs}x{ours} is sampled. Sample the "
-            "`empty` latent of SUPIR Encode; conditioning on areas, and other nodes that tile, do not go with SUPIR: "
-            "use SUPIR Tiles"
+            f"z_lq is of a picture of {width}x{height} pixels but one of {theirs}x{ours} is sampled. Sample a latent of "
+            "z_lq's size: the `empty` one of SUPIR Encode, or InstantIR Apply's z_lq itself. Conditioning on areas, and "
+            "other nodes that tile, cannot be used here: use SUPIR Tiles"
         )
     return z_lq.repeat(len(x) // len(z_lq), 1, 1, 1)
 

@@ -48,6 +48,21 @@ def vae_tile_input() -> io.Int.Input:
     )
 
 
+def min_side_input() -> io.Int.Input:
+    """How large a picture must at least be."""
+    return io.Int.Input(
+        "min_side",
+        default=1024,
+        min=64,
+        max=4096,
+        step=64,
+        **advanced(
+            tooltip="Smaller pictures are enlarged further until the short side has this many pixels, as "
+            "published: SDXL works badly below 1024. 64 leaves them alone."
+        ),
+    )
+
+
 class SupirEncode(io.ComfyNode):
     """Read the damaged picture."""
 
@@ -78,17 +93,7 @@ class SupirEncode(io.ComfyNode):
                     step=0.05,
                     tooltip="Enlargement before anything else (bicubic). 1 restores at the size given.",
                 ),
-                io.Int.Input(
-                    "min_side",
-                    default=1024,
-                    min=64,
-                    max=4096,
-                    step=64,
-                    **advanced(
-                        tooltip="Smaller pictures are enlarged further until the short side has this many pixels, as "
-                        "published: SDXL works badly below 1024. 64 leaves them alone."
-                    ),
-                ),
+                min_side_input(),
                 vae_tile_input(),
             ],
             outputs=[
