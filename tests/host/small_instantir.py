@@ -71,3 +71,10 @@ class SmallInstant:
         """Negative and positive of a folder's numbers as CONDITIONING."""
         _, rows = self.golden.inputs(numbers)
         return [[[row.context, {"y": row.vector, "pooled_output": row.vector}]] for row in rows]
+
+    def restored(self, model, prompts, latent, *, steps=3, cfg=4.0, seed=0):
+        """A short run of InstantIR Sampler from a scaled latent: the result, scaled, and the previews."""
+        sample = module(self.pack, "nodes.instantir.sampling").sample
+        latent = self.model.model.process_latent_out(latent)
+        out, previews = sample(model, *prompts[::-1], latent, seed, steps, cfg)
+        return self.model.model.process_latent_in(out), self.model.model.process_latent_in(previews)
