@@ -270,7 +270,7 @@ def apply_instantir(
     adaptive: str,
 ) -> ModelPatcher:
     """A MODEL that restores ``z_lq``, a latent as ComfyUI has it."""
-    check_model(model, weights)
+    check_model(model, weights.config, "InstantIR", weights.name)
     check_height(z_lq.shape[2])
     changed = model.clone()
     changed.set_additional_models(KEY, [weights.networks.clone()])
