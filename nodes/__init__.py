@@ -19,6 +19,7 @@ class SupirExtension(ComfyExtension):
         from .encode import SupirEncode
         from .guidance import SupirGuidance
         from .image import SupirColorFix, SupirSaveImage
+        from .instantir import instantir_nodes
         from .loader import SupirModelLoader
         from .restore import SupirRestore
         from .sampler import SupirSampler
@@ -39,4 +40,5 @@ class SupirExtension(ComfyExtension):
             SupirScheduler,
             SupirColorFix,
             SupirSaveImage,
+            *instantir_nodes(),
         ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,10 +11,9 @@ import torch
 from tqdm import tqdm
 
 from .metadata import Label
-from .model import SupirModel
 from .pictures import SUFFIXES, read_picture, save_png
-from .pipeline import Progress, restore
-from .settings import Settings
+from .pipeline import Progress, Restored
+from .settings import Common
 
 log = logging.getLogger(__name__)
 
@@ -38,16 +37,16 @@ class Batch:
     """What all the jobs share.
 
     Attributes:
-        model: the networks.
-        settings: how to restore.
+        restore: restores one picture, as ``pipeline.restore`` with a model does.
+        settings: how.
         scale: factor of enlargement.
         size: exact (height, width) instead.
         hashes: of the model files, for the label; ``None`` leaves the label out.
         keep_stage1: write the stage-1 pictures too.
     """
 
-    model: SupirModel
-    settings: Settings
+    restore: Callable[..., Restored]
+    settings: Common
     scale: float
     size: tuple[int, int] | None
     hashes: Mapping[str, str] | None
@@ -109,8 +108,7 @@ def run_batch(jobs: Sequence[Job], batch: Batch) -> list[tuple[Job, Exception]]:
 def _run(job: Job, batch: Batch, bar: _Bar) -> None:
     picture = read_picture(job.source)
     try:
-        restored = restore(
-            batch.model,
+        restored = batch.restore(
             picture,
             batch.settings,
             scale=batch.scale,

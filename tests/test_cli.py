@@ -90,7 +90,7 @@ def test_one_bad_picture_does_not_stop_the_others(run, tmp_path):
 def test_an_interrupt_keeps_what_is_done(run, tmp_path, monkeypatch):
     for name in ("a.png", "b.png"):
         write_picture(tmp_path / name)
-    real, calls = cli.run_batch.__globals__["restore"], []
+    real, calls = cli.restore, []
 
     def interrupted(*args, **options):
         calls.append(1)
@@ -98,7 +98,7 @@ def test_an_interrupt_keeps_what_is_done(run, tmp_path, monkeypatch):
             raise KeyboardInterrupt
         return real(*args, **options)
 
-    monkeypatch.setattr("supir_core.batch.restore", interrupted)
+    monkeypatch.setattr("supir_core.cli.restore", interrupted)
     code, said = run(
         "restore", tmp_path / "a.png", tmp_path / "b.png", "-o", tmp_path / "out", "--demo", *FAST
     )

@@ -102,10 +102,19 @@ class InstantIRWrappers:
             model.remove_wrappers_with_key(kind, KEY)
             model.add_wrapper_with_key(kind, KEY, wrapper)
         functions = model.model_options.get("sampler_post_cfg_function", [])
-        model.model_options["sampler_post_cfg_function"] = [f for f in functions if f is not end_step] + [end_step]
+        model.model_options["sampler_post_cfg_function"] = [f for f in functions if f is not end_step] + [
+            end_step
+        ]
 
     def open_run(
-        self, executor: Any, noise: Tensor, latent: Tensor, sampler: Any, sigmas: Tensor, *rest: Any, **more: Any
+        self,
+        executor: Any,
+        noise: Tensor,
+        latent: Tensor,
+        sampler: Any,
+        sigmas: Tensor,
+        *rest: Any,
+        **more: Any,
     ) -> Tensor:
         """Begin a sampling with nothing kept."""
         options = executor.class_obj.model_options["transformer_options"]
@@ -190,7 +199,12 @@ class InstantIRWrappers:
         rows = [
             KeyValue(
                 *(
-                    torch.cat([_expanded(read[prompt][layer][part], pictures).repeat(tiles, 1, 1) for prompt in prompts])
+                    torch.cat(
+                        [
+                            _expanded(read[prompt][layer][part], pictures).repeat(tiles, 1, 1)
+                            for prompt in prompts
+                        ]
+                    )
                     for part in (0, 1)
                 )
             )

@@ -74,9 +74,7 @@ def load_weights(paths: Sequence[Path], dtype: str = "as in the file") -> Instan
     Raises:
         UnsupportedCheckpointError: a file is of another kind, damaged, or does not fit the others.
     """
-    return InstantIRWeights(
-        ", ".join(path.name for path in paths), networks_patcher(tuple(paths), dtype)
-    )
+    return InstantIRWeights(", ".join(path.name for path in paths), networks_patcher(tuple(paths), dtype))
 
 
 def networks_patcher(

@@ -94,9 +94,13 @@ class InstantIRSampler(io.ComfyNode):
             search_aliases=["instantir sample", "ddpm"],
             inputs=[
                 io.Model.Input("model", tooltip="From InstantIR Apply, with SUPIR Tiles for large pictures."),
-                io.Conditioning.Input("positive", tooltip="What the picture should be like; see InstantIR Apply."),
+                io.Conditioning.Input(
+                    "positive", tooltip="What the picture should be like; see InstantIR Apply."
+                ),
                 io.Conditioning.Input("negative", tooltip="What to keep away from."),
-                io.Latent.Input("z_lq", tooltip="From InstantIR Apply: sampling starts from it, under noise."),
+                io.Latent.Input(
+                    "z_lq", tooltip="From InstantIR Apply: sampling starts from it, under noise."
+                ),
                 seed_input(),
                 steps_input(),
                 io.Float.Input(
