@@ -46,14 +46,12 @@ class Run:
     """What one sampling keeps from call to call.
 
     Args:
-        sigmas: its noise levels, ending in 0.
-        adaptive: mode of adaptive restoration.
+        correction: how residuals are made.
         previews: list to which the preview of each step is added, where somebody wants them.
     """
 
-    def __init__(self, sigmas: Tensor, adaptive: str, previews: list[Tensor] | None):
-        self.sigmas = sigmas
-        self.adaptive = Adaptive(adaptive)
+    def __init__(self, correction: Correction, previews: list[Tensor] | None):
+        self.correction = correction
         self.previews = previews
         self._read: dict[bool, tuple[list[KeyValue], ...]] = {}
 
@@ -118,7 +116,8 @@ class InstantIRWrappers:
     ) -> Tensor:
         """Begin a sampling with nothing kept."""
         options = executor.class_obj.model_options["transformer_options"]
-        options[RUN] = Run(sigmas, self.adaptive, options.get(PREVIEWS))
+        correction = Correction(self.control, Adaptive(self.adaptive), sigmas)
+        options[RUN] = Run(correction, options.get(PREVIEWS))
         try:
             return executor(noise, latent, sampler, sigmas, *rest, **more)
         finally:
@@ -177,9 +176,13 @@ class InstantIRWrappers:
             len(prompts),
             prompts.index(POSITIVE) if POSITIVE in prompts else None,
         )
-        correction = Correction(call.networks.aggregator, self.control, run.adaptive, run.sigmas)
-        sigma = schedule_sigma(transformer_options, call.sigma)
-        residuals = correction.residuals(rows, sigma, predict, transformer_options.get(TILES, ()))
+        residuals = run.correction.residuals(
+            call.networks.aggregator,
+            rows,
+            schedule_sigma(transformer_options, call.sigma),
+            predict,
+            transformer_options.get(TILES, ()),
+        )
         control = with_residuals(control, residuals) if residuals else control
         return executor(x, timesteps, context, y, control, options(False), **rest)
 
@@ -260,10 +263,12 @@ def _sum(ours: Tensor | None, theirs: Tensor | None) -> Tensor | None:
 
 
 def end_step(arguments: dict[str, Any]) -> Tensor:
-    """Post-CFG function: adaptive restoration compares the step's previews with its guided prediction."""
+    """Post-CFG function: the step's guided prediction is known, its preview is whole."""
     denoised = arguments["denoised"]
     run: Run = arguments["model_options"]["transformer_options"][RUN]
-    run.adaptive.end_step(denoised)
+    preview = run.correction.end_step(denoised)
+    if preview is not None and run.previews is not None:
+        run.previews.append(preview)
     return denoised
 
 

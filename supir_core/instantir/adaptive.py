@@ -44,7 +44,6 @@ class Adaptive:
         self.mode = mode
         self._delta: Tensor | None = None
         self._last: Tensor | None = None
-        self._previews: list[tuple[Tile | None, Tensor]] = []
 
     def delta(self, rows: Tensor) -> Tensor:
         """Delta for rows ``(tiles * B, ...)``, tile-major: ``(tiles * B,)``, float32."""
@@ -65,23 +64,30 @@ class Adaptive:
         delta = self.delta(preview).clamp(0, 1)[:, None, None, None]
         return preview + delta * (z_lq - preview)
 
-    def note(self, preview: Tensor, tiles: Sequence[Tile]) -> None:
-        """Keep a preview of this step, ``(tiles * B, 4, h, w)``, until the step is over; no tiles: of the whole picture."""
-        if self.mode == "none":
-            return
-        parts = preview.chunk(len(tiles)) if tiles else (preview,)
-        self._previews += zip(tiles or (None,), parts, strict=True)
-
-    def end_step(self, denoised: Tensor) -> None:
-        """Update delta from the step's previews and its guided prediction, ``(B, 4, h, w)``."""
-        if not self._previews:
-            return
-        preview = _assembled(self._previews, denoised.float())
-        self._previews = []
+    def end_step(self, preview: Tensor, denoised: Tensor) -> None:
+        """Update delta from the step's preview and its guided prediction, both ``(B, 4, h, w)``."""
+        preview, denoised = preview.float(), denoised.float()
         moved = _squares(preview if self._last is None else preview - self._last)
         before = torch.ones_like(moved) if self._delta is None else self._delta
-        self._delta = torch.where(moved > 0, _squares(preview - denoised.float()) / moved, before)
+        self._delta = torch.where(moved > 0, _squares(preview - denoised) / moved, before)
         self._last = preview
+
+
+class StepPreviews:
+    """The previews of one step, tile by tile, until the step is over."""
+
+    def __init__(self) -> None:
+        self._parts: list[tuple[Tile | None, Tensor]] = []
+
+    def note(self, preview: Tensor, tiles: Sequence[Tile]) -> None:
+        """Keep a preview ``(tiles * B, 4, h, w)``, tile-major; no tiles: of the whole picture."""
+        parts = preview.chunk(len(tiles)) if tiles else (preview,)
+        self._parts += zip(tiles or (None,), parts, strict=True)
+
+    def take(self, like: Tensor) -> Tensor | None:
+        """The step's preview, averaged where tiles overlap, ``(B, 4, h, w)`` as ``like``; ``None`` without any."""
+        parts, self._parts = self._parts, []
+        return _assembled(parts, like.float()) if parts else None
 
 
 def _squares(x: Tensor) -> Tensor:

@@ -6,14 +6,14 @@ This is all of a step that a host with its own UNet and sampler needs besides th
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from ..tiling import Tile
-from .adaptive import Adaptive
+from .adaptive import Adaptive, StepPreviews
 from .aggregator import Aggregator, Residuals
 from .previewer import one_step_preview
 from .sampling import LEAST_STRENGTH, Control, step_at
@@ -50,35 +50,35 @@ class Correction:
     """Makes the residuals of a call, for one run of a sampler.
 
     Attributes:
-        aggregator: what makes them.
         control: how strongly and when.
-        adaptive: adaptive restoration, whose ``end_step`` the sampler's callback calls.
+        adaptive: adaptive restoration.
         sigmas: the noise levels of the run, ending in 0.
+        previews: those of the step under way.
     """
 
-    aggregator: Aggregator
     control: Control
     adaptive: Adaptive
     sigmas: Tensor
+    previews: StepPreviews = field(default_factory=StepPreviews)
 
     def residuals(
         self,
+        aggregator: Aggregator,
         rows: Rows,
         sigma: float,
         predict: Callable[[], Tensor],
         tiles: Sequence[Tile] = (),
-        on_preview: Callable[[Tensor], None] | None = None,
     ) -> Residuals | None:
         """Residuals for the UNet, already scaled; ``None`` where it is to run without.
 
         As released, a strength of at most 0.1 is none (the release then repeats the last residuals; here there are none).
 
         Args:
+            aggregator: what makes them.
             rows: of the call.
             sigma: its noise level, which tells the step.
             predict: the noise that the UNet predicts for the rows with the previewer's branches, ``(R, 4, h, w)``.
             tiles: where the rows lie; none where they are whole pictures.
-            on_preview: told of the previews under the positive condition, ``(tiles * B, 4, h, w)``, float32.
         """
         step, steps = step_at(sigma, self.sigmas), len(self.sigmas) - 1
         one_copy = rows.z_lq.chunk(rows.copies)[0]
@@ -91,8 +91,13 @@ class Correction:
             preview = one_step_preview(predict(), rows.z, rows.sigma, rows.timesteps)
             shown = rows.of_positive(preview)
             if shown is not None:
-                self.adaptive.note(shown, tiles)
-                if on_preview:
-                    on_preview(shown)
+                self.previews.note(shown, tiles)
             reference = self.adaptive.reference(preview, rows.z_lq).to(rows.z_lq)
-        return self.aggregator(rows.z_lq, reference, rows.timesteps, rows.y).scaled(strength)
+        return aggregator(rows.z_lq, reference, rows.timesteps, rows.y).scaled(strength)
+
+    def end_step(self, denoised: Tensor) -> Tensor | None:
+        """Note the end of a step, whose guided prediction is ``(B, 4, h, w)``; the step's preview, if there was one."""
+        preview = self.previews.take(denoised)
+        if preview is not None:
+            self.adaptive.end_step(preview, denoised)
+        return preview

@@ -139,7 +139,9 @@ class InstantDenoiser:
         def predict(branched: bool, residuals: Residuals | None = None) -> Tensor:
             return self._eps(rows, text, step, branched, residuals)
 
-        residuals = self.correction.residuals(rows, schedule_sigma, lambda: predict(True), self.tiles)
+        residuals = self.correction.residuals(
+            self.networks.aggregator, rows, schedule_sigma, lambda: predict(True), self.tiles
+        )
         eps = predict(False, residuals).float().unflatten(0, (copies, -1))
         guided = eps[0] if copies == 1 else eps[0] + self.cfg * (eps[1] - eps[0])
         return x - level * guided
@@ -195,5 +197,5 @@ def build_denoiser(
     rows = Conditioning.concatenate([prompt.rows(len(z_lq)) for prompt in prompts[first:]])
     both = torch.cat([part.expand(len(z_lq), -1, -1) for part in features[first:]]).to(weight)
     image = ImagePrompt(networks, both, rows.vector.to(weight), sigmas, 2 - first)
-    correction = Correction(networks.aggregator, control or Control(), adaptive or Adaptive(), sigmas)
+    correction = Correction(control or Control(), adaptive or Adaptive(), sigmas)
     return InstantDenoiser(networks, correction, image, z_lq, prompts[first:], cfg)

@@ -102,7 +102,7 @@ def sample(
     tiled, report_step = in_tiles(denoiser, z_lq, sigmas, settings, report)
 
     def on_step(step: int, denoised: Tensor) -> None:
-        denoiser.correction.adaptive.end_step(denoised)
+        denoiser.correction.end_step(denoised)
         report_step(step, denoised)
 
     noise = seeded_noise([settings.seed + row for row in range(len(z_lq))])
