@@ -1,6 +1,6 @@
 """The previewer: the same UNet with a low-rank branch beside its layers, and one step to a clean picture.
 
-Huang et al. 2024, section 3.2. The branch is added while the network runs and never merged into its weights, which others
+Huang et al. 2024. The branch is added while the network runs and never merged into its weights, which others
 may share.
 """
 
@@ -28,7 +28,7 @@ UNET_UNTOUCHED = ("input_blocks.0.", "out.", "time_embed.", "label_emb.")
 RESAMPLER_TOUCHED = ("proj_in", "proj_out", "to_q", "to_kv", "to_out")
 
 TIMESTEP_SCALING, SIGMA_DATA = 10.0, 0.5
-"""Of the consistency model's boundary conditions (Luo et al. 2023, LCM, section 4.1)."""
+"""Of the consistency model's boundary conditions (Luo et al. 2023, LCM)."""
 
 
 class LowRank(nn.Module):
@@ -155,7 +155,7 @@ def touched_in_adapter(adapter: nn.Module) -> dict[str, nn.Module]:
 
 
 def one_step_preview(eps: Tensor, z: Tensor, sigma: Tensor, timesteps: Tensor) -> Tensor:
-    """The previewer's picture from its noise prediction, in one consistency step (Luo et al. 2023, LCM, Eq. 9).
+    """The previewer's picture from its noise prediction, in one consistency step (Luo et al. 2023, LCM).
 
     ::
 
