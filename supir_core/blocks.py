@@ -200,4 +200,37 @@ class Upsample(nn.Module):
         self.conv = operations.Conv2d(channels, channels, 3, padding=1)
 
     def forward(self, x: Tensor, size: tuple[int, int]) -> Tensor:
+        doubled = (2 * x.shape[2], 2 * x.shape[3])
+        if size == doubled and type(self.conv) is nn.Conv2d:
+            return doubled_conv(x, self.conv.weight, self.conv.bias)
         return self.conv(F.interpolate(x, size=size, mode="nearest"))
+
+
+def doubled_conv(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """A 3x3 convolution of a picture with every pixel doubled, in under half the operations.
+
+    Of the three taps of a row, two fall on the same pixel before the doubling, so each of the four new pixels is a 2x2
+    convolution of the old ones: rows [w0, w1 + w2] for the upper, [w0 + w1, w2] for the lower, columns likewise.
+
+    Args:
+        x: ``(B, C, h, w)``.
+        weight: ``(K, C, 3, 3)``.
+        bias: ``(K,)``.
+
+    Returns:
+        ``(B, K, 2 h, 2 w)``.
+    """
+    first, second, third = weight.unbind(2)
+    rows = (torch.stack([first, second + third], 2), torch.stack([first + second, third], 2))
+    padded = F.pad(x, (1, 1, 1, 1))
+    height, width = x.shape[2:]
+    lines = []
+    for top, row in enumerate(rows):
+        first, second, third = row.unbind(3)
+        columns = (torch.stack([first, second + third], 3), torch.stack([first + second, third], 3))
+        parts = [
+            F.conv2d(padded[:, :, top : top + height + 1, left : left + width + 1], kernel, bias)
+            for left, kernel in enumerate(columns)
+        ]
+        lines.append(torch.stack(parts, dim=-1).flatten(-2))  # columns in turn
+    return torch.stack(lines, dim=3).flatten(2, 3)  # rows in turn

@@ -1,6 +1,6 @@
 """Adaptive restoration: the strength of the correction follows how far the previews have settled.
 
-Huang et al. 2024, section 3.4 and Algorithm 1. With p the preview, p' that of the step before and x0 the guided prediction::
+Huang et al. 2024, Algorithm 1. With p the preview, p' that of the step before and x0 the guided prediction::
 
     delta = sum (p - x0)^2 / sum (p - p')^2             delta = 1 at the first step, p' = 0 before the first preview
 

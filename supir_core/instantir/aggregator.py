@@ -1,4 +1,4 @@
-"""The aggregator: damaged picture and preview to corrections of the UNet (Huang et al. 2024, section 3.3, Eq. 6)."""
+"""The aggregator: damaged picture and preview to corrections of the UNet (Huang et al. 2024, Eq. 6)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From a preview to residuals: what is done before the UNet runs at a step (Huang et al. 2024, Fig. 3).
+"""From a preview to residuals: what is done before the UNet runs at a step (Huang et al. 2024).
 
 This is all of a step that a host with its own UNet and sampler needs besides the modules.
 """

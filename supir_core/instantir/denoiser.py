@@ -1,4 +1,4 @@
-"""From networks to a denoiser: one guided step of InstantIR (Huang et al. 2024, Fig. 3 and section 3.4)."""
+"""From networks to a denoiser: one guided step of InstantIR (Huang et al. 2024)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Attention of the UNet over image tokens, adapted to time (Huang et al. 2024, section 3.1, Eq. 3).
+"""Attention of the UNet over image tokens, adapted to time (Huang et al. 2024, Eq. 3).
 
 In every ``attn2`` of width C, beside the attention over the text, with c the resampler's tokens and e the UNet's own
 time and vector embedding::

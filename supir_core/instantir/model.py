@@ -135,8 +135,7 @@ def load_previewer(
     A layer without a branch in the file gets one of zeros. Alphas, of which the release has none, are taken as 1 where
     they are missing.
     """
-    downs = (shape[0] for key, shape in checkpoint.shapes.items() if key.endswith(".down.weight"))
-    rank = next(downs)
+    rank = next(shape[0] for key, shape in checkpoint.shapes.items() if key.endswith(".down.weight"))
 
     def state(plain: PreviewerLora) -> dict[str, Tensor]:
         tensors = _with_alphas(checkpoint.tensors(checkpoint.shapes, dtype))
@@ -163,9 +162,6 @@ def _with_alphas(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 def _whole(tensors: dict[str, Tensor], module: nn.Module, dtype: torch.dtype) -> dict[str, Tensor]:
     """Zeros for the branches of which neither half is there."""
-    for key, tensor in module.state_dict().items():
-        half = {"down": "up", "up": "down"}
-        stem, end = key.rsplit(".", 2)[0], key.rsplit(".", 2)[1]
-        if key not in tensors and f"{stem}.{half[end]}.weight" not in tensors:
-            tensors[key] = torch.zeros(tensor.shape, dtype=dtype)
-    return tensors
+    given = {key.rsplit(".", 2)[0] for key in tensors}
+    absent = {key: t.shape for key, t in module.state_dict().items() if key.rsplit(".", 2)[0] not in given}
+    return tensors | {key: torch.zeros(shape, dtype=dtype) for key, shape in absent.items()}

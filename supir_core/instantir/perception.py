@@ -1,6 +1,6 @@
 """How the damaged picture is perceived: DINOv2 ViT-L/14 without registers (Oquab et al. 2023), at 224 pixels.
 
-Huang et al. 2024, section 3.1. The UNet reads all of the last layer's tokens, the class token first.
+Huang et al. 2024. The UNet reads all of the last layer's tokens, the class token first.
 """
 
 from __future__ import annotations

@@ -1,19 +1,22 @@
 """The previewer: the same UNet with a low-rank branch beside its layers, and one step to a clean picture.
 
-Huang et al. 2024, section 3.2. The branch is added while the network runs and never merged into its weights, which others
+Huang et al. 2024. The branch is added while the network runs and never merged into its weights, which others
 may share.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..blocks import Upsample
 from ..config import UNetConfig
 from ..unet import UNet
 from .image_attention import ImageAdapter
@@ -25,7 +28,7 @@ UNET_UNTOUCHED = ("input_blocks.0.", "out.", "time_embed.", "label_emb.")
 RESAMPLER_TOUCHED = ("proj_in", "proj_out", "to_q", "to_kv", "to_out")
 
 TIMESTEP_SCALING, SIGMA_DATA = 10.0, 0.5
-"""Of the consistency model's boundary conditions (Luo et al. 2023, LCM, section 4.1)."""
+"""Of the consistency model's boundary conditions (Luo et al. 2023, LCM)."""
 
 
 class LowRank(nn.Module):
@@ -49,6 +52,23 @@ class LowRank(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return self.up(self.down(x)) / self.rank
 
+    def added_to(self, weight: Tensor) -> Tensor:
+        """The layer's weight plus the branch's product, a new tensor: the same layer and branch in one."""
+        product = torch.addmm(
+            weight.flatten(1), self.up.weight.flatten(1), self.down.weight.flatten(1), alpha=1 / self.rank
+        )
+        return product.view_as(weight)
+
+    def cheaper_added(self, weight: Tensor, positions: int) -> bool:
+        """Whether adding the product to the weight takes fewer operations than the branch at so many positions.
+
+        With K taps in, N channels out and P positions, r K N against r (K + N) P. In bfloat16 the sum would lose what
+        is small beside the weight, so there the branch stays one.
+        """
+        taps, channels = weight[0].numel(), len(weight)
+        few = taps * channels < (taps + channels) * positions
+        return few and weight.dtype in (torch.float32, torch.float16)
+
 
 class Branches(nn.Module):
     """Low-rank branches of one network, each under the path of the layer that it stands beside."""
@@ -65,15 +85,23 @@ class Branches(nn.Module):
 
     @contextmanager
     def beside(self, network: nn.Module) -> Iterator[None]:
-        """Add the branches to the layers of ``network`` for as long as the body runs; it is then as it was."""
-        layers = {path: network.get_submodule(path) for path in self.by_path}
+        """Add the branches to the layers of ``network`` for as long as the body runs; it is then as it was.
+
+        Nothing of it may run elsewhere meanwhile: the layers' ``forward`` is replaced, their weights are not touched.
+        """
+        replaced: list[nn.Module] = []
         try:
             for path, branch in self.by_path.items():
-                layers[path].forward = partial(_branched, layers[path].forward, branch)
+                layer, add = network.get_submodule(path), _with_branch
+                owner = network.get_submodule(path.rpartition(".")[0])
+                if isinstance(owner, Upsample):  # which does not call its convolution in every case
+                    layer, add = owner, _with_enlarged_branch
+                layer.forward = partial(add, layer, layer.forward, branch)
+                replaced.append(layer)
             yield
         finally:
-            for layer in layers.values():
-                layer.__dict__.pop("forward", None)
+            for layer in replaced:
+                del layer.forward
 
 
 class PreviewerLora(nn.Module):
@@ -127,7 +155,7 @@ def touched_in_adapter(adapter: nn.Module) -> dict[str, nn.Module]:
 
 
 def one_step_preview(eps: Tensor, z: Tensor, sigma: Tensor, timesteps: Tensor) -> Tensor:
-    """The previewer's picture from its noise prediction, in one consistency step (Luo et al. 2023, LCM, Eq. 9).
+    """The previewer's picture from its noise prediction, in one consistency step (Luo et al. 2023, LCM).
 
     ::
 
@@ -163,5 +191,19 @@ def _put(module: nn.Module, path: str, leaf: nn.Module) -> None:
     _put(module.get_submodule(first), rest, leaf)
 
 
-def _branched(forward: Any, branch: LowRank, x: Tensor) -> Tensor:
+def _with_branch(layer: nn.Module, forward: Callable[[Tensor], Tensor], branch: LowRank, x: Tensor) -> Tensor:
+    """Layer plus branch, in the cheaper order where the layer is PyTorch's own."""
+    if type(layer) is nn.Linear and branch.cheaper_added(layer.weight, x.shape[:-1].numel()):
+        return F.linear(x, branch.added_to(layer.weight), layer.bias)
+    if type(layer) is nn.Conv2d:
+        positions = len(x) * x.shape[2] * x.shape[3] // math.prod(layer.stride)
+        if branch.cheaper_added(layer.weight, positions):
+            weight = branch.added_to(layer.weight)
+            return F.conv2d(x, weight, layer.bias, layer.stride, layer.padding)  # type: ignore[arg-type]
     return forward(x) + branch(x)
+
+
+def _with_enlarged_branch(
+    _: nn.Module, forward: Callable[..., Tensor], branch: LowRank, x: Tensor, size: tuple[int, int]
+) -> Tensor:
+    return forward(x, size) + branch(F.interpolate(x, size=size, mode="nearest"))

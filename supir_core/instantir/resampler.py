@@ -1,6 +1,6 @@
 """The resampler: DINOv2 features of the damaged picture to a few tokens that the UNet can read.
 
-A perceiver (Jaegle et al. 2021; Huang et al. 2024, InstantIR, section 3.1).
+A perceiver (Jaegle et al. 2021; Huang et al. 2024, InstantIR).
 """
 
 from __future__ import annotations

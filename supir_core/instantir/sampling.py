@@ -1,4 +1,4 @@
-"""InstantIR's schedule and sampler, and when what corrects it (Huang et al. 2024, section 3.4)."""
+"""InstantIR's schedule and sampler, and when what corrects it (Huang et al. 2024)."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from supir_core.demo import run_demo
-from supir_core.metadata import DESCRIPTION, SOURCE_TYPE
+from supir_core.metadata import SOURCE_TYPE, provenance
 
 from .conftest import ROOT
 
@@ -133,7 +133,7 @@ def test_the_saved_picture_carries_workflow_and_label(demo_run, demo):
         text = image.text
     assert json.loads(text["prompt"]) == demo
     assert json.loads(text["workflow"]) == read(WORKFLOWS / "demo.json")
-    assert text["Description"] == DESCRIPTION
+    assert text["Description"] == provenance()["Description"]
     assert SOURCE_TYPE in text["XML:com.adobe.xmp"]
 
 
