@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -108,8 +109,10 @@ class TransformersCaptioner:
         prompt = self.processor.apply_chat_template(
             [{"role": "user", "content": content}], add_generation_prompt=True
         )
+        # before 5 some processors know no lists of lists, since then some know nothing else
+        nested = transformers_version() >= (5, 0)
         batch = self.processor(
-            images=[[image] for image in images],
+            images=[[image] for image in images] if nested else images,
             text=[prompt] * len(images),
             padding=True,
             return_tensors="pt",
@@ -137,6 +140,12 @@ def tile_pictures(stage1: Tensor, latent_tile: tuple[int, int]) -> list[Tensor]:
         ]
         for tile in tile_grid(height, width, *latent_tile)
     ]
+
+
+def transformers_version() -> tuple[int, int]:
+    """Major and minor version of transformers."""
+    major, minor = version("transformers").split(".")[:2]
+    return int(major), int(minor)
 
 
 def _shrunk(picture: Tensor) -> Tensor:
