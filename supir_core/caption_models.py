@@ -127,11 +127,12 @@ def _weight_options(precision: str, device: torch.device) -> dict[str, Any]:
 
 
 def _placement(device: torch.device, spread: bool, precision: str) -> dict[str, Any]:
-    """What from_pretrained is told of the place; without it the model is loaded to the CPU."""
+    """What from_pretrained is told of the place; without it the model is loaded to the CPU first."""
     if spread:
         _require_packages(["accelerate"], "a model that is spread")
         return {"device_map": "auto"}
-    return {"device_map": {"": device}} if precision in BITS else {}
+    straight = device.type != "cpu" and importlib.util.find_spec("accelerate") is not None
+    return {"device_map": {"": device}} if precision in BITS or straight else {}
 
 
 def _require_packages(names: Iterable[str], purpose: str) -> None:
