@@ -12,6 +12,8 @@ from pathlib import Path
 import torch
 
 from .batch import Batch, plan_jobs, run_batch
+from .caption_batch import Captions, caption_jobs
+from .caption_models import LLAVA, PRECISIONS, load_captioner
 from .checkpoint import KNOWN_KINDS, UnsupportedCheckpointError, open_checkpoint, sha256
 from .denoiser import Linear
 from .model import SupirModel, load_model
@@ -69,10 +71,12 @@ def _add_restore(parser: argparse.ArgumentParser) -> None:
     size = parser.add_mutually_exclusive_group()
     size.add_argument("--scale", type=float, default=2.0, help="enlargement (%(default)s)")
     size.add_argument("--size", type=_size, metavar="WxH", help="exact size of the result instead")
-    add("--caption", help="what the pictures show; else the .txt beside a picture, else nothing")
+    add("--caption", help="what the pictures show; else the .txt beside a picture, else --captioner, else nothing")
     add("--overwrite", action="store_true", help="restore pictures again that are done already")
     add("--stage1", action="store_true", help="write the stage-1 picture beside each result")
     add("--no-metadata", action="store_true", help="leave settings, hashes and the label out of the files")
+
+    _add_captions(parser)
 
     weights = parser.add_argument_group("weights")
     weights.add_argument("--sdxl", type=Path, metavar="FILE", help="single-file SDXL checkpoint")
@@ -119,9 +123,35 @@ def _add_restore(parser: argparse.ArgumentParser) -> None:
         group.add_argument(f"--{name}", nargs=2, type=float, metavar=("START", "END"), help=text)
 
 
+def _add_captions(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group(
+        "captions",
+        "A model describes stage 1 of the pictures that have no caption. Trust it for scenery; for portraits and anything "
+        "with text or logos write a short noun phrase yourself.",
+    ).add_argument
+    add(
+        "--captioner", metavar="MODEL", help=f"folder or hub id of an image-text-to-text model, such as {LLAVA}"
+    )
+    add(
+        "--caption-precision",
+        choices=PRECISIONS,
+        default="auto",
+        help="of its weights (%(default)s); 8bit and 4bit need bitsandbytes and accelerate",
+    )
+    add(
+        "--caption-device", metavar="DEVICE", help="where it runs, --device by default; spread for several GPUs"
+    )
+    add(
+        "--caption-tiles", action="store_true", help="a caption for each tile; else from the .tiles.txt, a line each"
+    )
+    add(
+        "--save-captions", action="store_true", help="write .txt or .tiles.txt beside each picture, for the next run"
+    )
+
+
 def _restore(options: argparse.Namespace) -> int:
     settings = settings_from(options)
-    jobs = plan_jobs(options.inputs, options.output, options.caption)
+    jobs = plan_jobs(options.inputs, options.output, options.caption, options.caption_tiles)
     todo = [job for job in jobs if options.overwrite or not job.result.exists()]
     if len(todo) < len(jobs):
         _say(f"{len(jobs) - len(todo)} of {len(jobs)} done already")
@@ -136,10 +166,22 @@ def _restore(options: argparse.Namespace) -> int:
         hashes=None if options.no_metadata else {file.name: sha256(file) for file in model.files},
         keep_stage1=options.stage1,
     )
-    failures = run_batch(todo, batch)
+    failures = []
+    if options.captioner:
+        todo, failures = caption_jobs(todo, batch, _captions(options))
+    failures += run_batch(todo, batch)
     for job, error in failures:
         _say(f"failed: {job.source}: {error}")
     return 1 if failures else 0
+
+
+def _captions(options: argparse.Namespace) -> Captions:
+    device = options.caption_device or options.device or ("cpu" if options.demo else None)
+    return Captions(
+        load=lambda: load_captioner(options.captioner, options.caption_precision, device),
+        tiles=options.caption_tiles,
+        save=options.save_captions,
+    )
 
 
 def settings_from(options: argparse.Namespace) -> Settings:

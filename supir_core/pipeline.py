@@ -97,9 +97,7 @@ def restore(
         ValueError: the picture is not of that form, or the number of captions does not fit the tiles.
     """
     _check_picture(picture)
-    if scale <= 0:
-        raise ValueError(f"scale must be above 0, got {scale}")
-    target = size or (max(1, round(picture.shape[2] * scale)), max(1, round(picture.shape[3] * scale)))
+    target = target_size(picture, scale, size)
     canvas = Canvas.plan(target, model.min_side if settings.min_side is None else settings.min_side)
     report = callback or (lambda progress: None)
     captions = [caption] if isinstance(caption, str) else list(caption)
@@ -121,6 +119,17 @@ def restore(
     image = fix_color(image, stage1, settings.color_fix, settings.color_strength).clamp_(0, 1)
     alpha = resize(picture[:, 3:].to(image), target)
     return Restored(*(torch.cat([canvas.take(part), alpha], dim=1) for part in (image, stage1)))
+
+
+def target_size(picture: Tensor, scale: float, size: tuple[int, int] | None = None) -> tuple[int, int]:
+    """(height, width) of the result: ``size``, else the picture's times ``scale``.
+
+    Raises:
+        ValueError: the scale is not above 0.
+    """
+    if scale <= 0:
+        raise ValueError(f"scale must be above 0, got {scale}")
+    return size or (max(1, round(picture.shape[2] * scale)), max(1, round(picture.shape[3] * scale)))
 
 
 def encode_stage1(
