@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from .batch import Batch, Job, caption_file
 from .caption_text import fit
-from .captioner import Captioner, Request, tile_pictures
+from .captioner import Captioner, tile_pictures
 from .pictures import read_picture
 from .pipeline import Canvas, encode_stage1, target_size
 
@@ -77,7 +77,7 @@ def describe(stage1: Tensor, captioner: Captioner, batch: Batch, tiles: bool) ->
     """The caption of a picture, or those of its tiles, no longer than CLIP reads."""
     pictures = tile_pictures(stage1, batch.settings.latent_tile) if tiles else [stage1[0]]
     tokenizer = batch.model.text.tokenizer
-    texts = (text for picture in pictures for text in captioner.caption([picture], Request()))
+    texts = (text for picture in pictures for text in captioner.caption([picture]))
     return tuple(fit(text, lambda words: len(tokenizer(words).input_ids)) for text in texts)
 
 

@@ -89,7 +89,8 @@ def _auto_model() -> Any:
     """The class that finds a model by its configuration; transformers before 4.46 has it under another name."""
     import transformers
 
-    return getattr(transformers, "AutoModelForImageTextToText", None) or transformers.AutoModelForVision2Seq
+    names = ("AutoModelForImageTextToText", "AutoModelForVision2Seq")
+    return next(getattr(transformers, name) for name in names if hasattr(transformers, name))
 
 
 def _gpu_or_cpu() -> str:
@@ -140,7 +141,7 @@ def _require_packages(names: Iterable[str], purpose: str) -> None:
     if missing:
         listed = " ".join(f'"{name}"' for name in missing)
         raise CaptionerError(
-            f'for a captioner, {purpose} need{"" if purpose.endswith("s") else "s"} a package that is not there. '
+            f"for a captioner, {purpose} need{'' if purpose.endswith('s') else 's'} a package that is not there. "
             f'Install it: "{sys.executable}" -m pip install {listed}'
         )
 

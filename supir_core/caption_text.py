@@ -64,7 +64,10 @@ def fit(text: str, count: Callable[[str], int], limit: int = CLIP_TOKENS) -> str
     sentences = SENTENCE_END.split(text)
     kept = _longest(sentences, count, limit) or _longest(sentences[0].split(), count, limit)
     log.warning(
-        "the caption has %d tokens and CLIP reads %d; left out: %s", count(text), limit, text[len(kept) :].strip()
+        "the caption has %d tokens and CLIP reads %d; left out: %s",
+        count(text),
+        limit,
+        text[len(kept) :].strip(),
     )
     return kept
 

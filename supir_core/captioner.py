@@ -44,13 +44,17 @@ class Request(NamedTuple):
     seed: int = 0
 
 
+STANDARD = Request()
+"""The paper's question, answered the same each time."""
+
+
 class Captioner(Protocol):
     """Describes pictures."""
 
     def caption(
         self,
         pictures: Sequence[Tensor],
-        request: Request = Request(),
+        request: Request = STANDARD,
         on_token: Callable[[], None] | None = None,
     ) -> list[str]:
         """One text for each picture.
@@ -79,7 +83,7 @@ class TransformersCaptioner:
     def caption(
         self,
         pictures: Sequence[Tensor],
-        request: Request = Request(),
+        request: Request = STANDARD,
         on_token: Callable[[], None] | None = None,
     ) -> list[str]:
         """See ``Captioner``; the same request gives the same texts."""

@@ -71,7 +71,10 @@ def _add_restore(parser: argparse.ArgumentParser) -> None:
     size = parser.add_mutually_exclusive_group()
     size.add_argument("--scale", type=float, default=2.0, help="enlargement (%(default)s)")
     size.add_argument("--size", type=_size, metavar="WxH", help="exact size of the result instead")
-    add("--caption", help="what the pictures show; else the .txt beside a picture, else --captioner, else nothing")
+    add(
+        "--caption",
+        help="what the pictures show; else the .txt beside a picture, else --captioner, else nothing",
+    )
     add("--overwrite", action="store_true", help="restore pictures again that are done already")
     add("--stage1", action="store_true", help="write the stage-1 picture beside each result")
     add("--no-metadata", action="store_true", help="leave settings, hashes and the label out of the files")
@@ -130,7 +133,9 @@ def _add_captions(parser: argparse.ArgumentParser) -> None:
         "with text or logos write a short noun phrase yourself.",
     ).add_argument
     add(
-        "--captioner", metavar="MODEL", help=f"folder or hub id of an image-text-to-text model, such as {LLAVA}"
+        "--captioner",
+        metavar="MODEL",
+        help=f"folder or hub id of an image-text-to-text model, such as {LLAVA}",
     )
     add(
         "--caption-precision",
@@ -139,13 +144,19 @@ def _add_captions(parser: argparse.ArgumentParser) -> None:
         help="of its weights (%(default)s); 8bit and 4bit need bitsandbytes and accelerate",
     )
     add(
-        "--caption-device", metavar="DEVICE", help="where it runs, --device by default; spread for several GPUs"
+        "--caption-device",
+        metavar="DEVICE",
+        help="where it runs, --device by default; spread for several GPUs",
     )
     add(
-        "--caption-tiles", action="store_true", help="a caption for each tile; else from the .tiles.txt, a line each"
+        "--caption-tiles",
+        action="store_true",
+        help="a caption for each tile; else from the .tiles.txt, a line each",
     )
     add(
-        "--save-captions", action="store_true", help="write .txt or .tiles.txt beside each picture, for the next run"
+        "--save-captions",
+        action="store_true",
+        help="write .txt or .tiles.txt beside each picture, for the next run",
     )
 
 

@@ -38,7 +38,7 @@ def test_a_fragment_is_left_out_where_the_model_was_stopped():
     assert clean(said) == said
     assert clean("A boat. The sky.", finished=False) == "A boat. The sky."
     assert clean("A red sky over the har", finished=False) == "A red sky over the har"
-    assert clean("A sign: \"Open.\" Behind it a ho", finished=False) == 'A sign: "Open."'
+    assert clean('A sign: "Open." Behind it a ho', finished=False) == 'A sign: "Open."'
 
 
 def test_cleaning_twice_changes_nothing():

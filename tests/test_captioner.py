@@ -118,7 +118,11 @@ def test_the_memory_is_known_beforehand(folders, llava):
     real = sum(weight.nbytes for weight in llava.network.parameters())
     assert weight_bytes(folders["llava"], "auto", "cpu") == real
     assert weight_bytes(folders["llava"], "bfloat16", "cpu") == real / 2
-    assert weight_bytes(folders["llava"], "4bit", "cpu") < weight_bytes(folders["llava"], "8bit", "cpu") < real / 3
+    assert (
+        weight_bytes(folders["llava"], "4bit", "cpu")
+        < weight_bytes(folders["llava"], "8bit", "cpu")
+        < real / 3
+    )
 
 
 def test_a_missing_model_says_what_to_download(tmp_path):
@@ -140,7 +144,7 @@ def test_incomplete_weights_are_refused(folders, tmp_path):
     gone = next(key for key in sorted(weights) if "multi_modal_projector" in key)
     del weights[gone]
     save_file(weights, tmp_path / "model.safetensors", {"format": "pt"})
-    with pytest.raises(CaptionerError, match="1 weights of the model are missing.*projector.*original form"):
+    with pytest.raises(CaptionerError, match=r"1 weights of the model are missing.*projector.*original form"):
         load_captioner(tmp_path, device="cpu")
 
 
@@ -163,7 +167,7 @@ def test_a_missing_package_comes_with_the_command_that_installs_it(folders, monk
 
 
 def test_an_unknown_precision_is_refused(folders):
-    with pytest.raises(ValueError, match='one of auto, .*4bit, got "2bit"'):
+    with pytest.raises(ValueError, match=r'one of auto, .*4bit, got "2bit"'):
         load_captioner(folders["llava"], "2bit", "cpu")
 
 

@@ -7,14 +7,14 @@ from supir_core import cli
 from supir_core.batch import Batch, plan_jobs
 from supir_core.caption_batch import Captions, caption_jobs
 from supir_core.caption_models import load_captioner
-from supir_core.captioner import Request
+from supir_core.captioner import STANDARD
 from supir_core.demo import DEMO_SETTINGS
 from supir_core.metadata import read_label
 from supir_core.pictures import read_picture, save_png
-from supir_core.pipeline import restore
+from supir_core.pipeline import resize, restore
 from supir_core.settings import preset
 
-from .test_cli import FAST, run, write_picture  # noqa: F401
+from .test_cli import FAST, write_picture
 from .tiny_captioners import make_llava
 
 TILED = ["--steps", "1", "--scale", "3", "--tile", "64", "--overlap", "0"]
@@ -31,7 +31,7 @@ class Eye:
     def __init__(self):
         self.seen = []
 
-    def caption(self, pictures, request=Request(), on_token=None):
+    def caption(self, pictures, request=STANDARD, on_token=None):
         self.seen += pictures
         return [" ".join(f"{value:.2f}" for value in picture.mean((1, 2))) for picture in pictures]
 
@@ -45,8 +45,6 @@ def test_stage_1_is_described_and_not_the_damaged_picture(demo_model, tmp_path):
     expected = restore(demo_model, read_picture(source), settings, scale=2.0, caption=job.captions)
     assert failures == []
     assert eye.seen[0].shape == (3, 64, 85)  # as the model works: the short side has at least 64 pixels
-    from supir_core.pipeline import resize
-
     assert torch.allclose(resize(eye.seen[0][None], (60, 80)), expected.stage1, atol=1e-5)
 
 
@@ -57,13 +55,15 @@ def test_tiles_are_described_in_the_order_in_which_they_are_sampled(demo_model, 
     batch = Batch(demo_model, preset("demo", tile=128, overlap=0), 1.0, None, None, keep_stage1=False)
     eye = Eye()
     ((job,), _) = caption_jobs(
-        plan_jobs([tmp_path / "a.png"], tmp_path / "out", None, True), batch, Captions(lambda: eye, tiles=True)
+        plan_jobs([tmp_path / "a.png"], tmp_path / "out", None, True),
+        batch,
+        Captions(lambda: eye, tiles=True),
     )
     seen = torch.tensor([[float(value) for value in caption.split()] for caption in job.captions])
     assert (torch.cdist(seen, colors).argmin(1) == torch.arange(4)).all()
 
 
-def test_a_captioner_is_asked_saved_and_used_again(run, folder, tmp_path):  # noqa: F811
+def test_a_captioner_is_asked_saved_and_used_again(run, folder, tmp_path):
     photos = tmp_path / "photos"
     photos.mkdir()
     write_picture(photos / "a.png")
@@ -84,7 +84,7 @@ def test_a_captioner_is_asked_saved_and_used_again(run, folder, tmp_path):  # no
     assert read_label(tmp_path / "out" / "a.png")["supir.caption"] == "a boat"
 
 
-def test_captions_are_not_saved_unasked(run, folder, tmp_path):  # noqa: F811
+def test_captions_are_not_saved_unasked(run, folder, tmp_path):
     source = write_picture(tmp_path / "a.png")
     code, _ = run("restore", source, "-o", tmp_path / "out", "--demo", *FAST, "--captioner", folder)
     assert code == 0
@@ -92,7 +92,7 @@ def test_captions_are_not_saved_unasked(run, folder, tmp_path):  # noqa: F811
     assert not (tmp_path / "a.txt").exists()
 
 
-def test_captions_of_tiles_have_a_file_of_their_own(run, folder, tmp_path):  # noqa: F811
+def test_captions_of_tiles_have_a_file_of_their_own(run, folder, tmp_path):
     source = write_picture(tmp_path / "a.png")
     (tmp_path / "a.txt").write_text("the whole", encoding="utf-8")
     arguments = ["restore", source, "-o", tmp_path / "out", "--demo", *TILED, "--caption-tiles"]
@@ -111,7 +111,7 @@ def test_captions_of_tiles_have_a_file_of_their_own(run, folder, tmp_path):  # n
     assert "got 2 captions for 4 tiles" in said
 
 
-def test_a_missing_captioner_is_one_clear_line(run, tmp_path):  # noqa: F811
+def test_a_missing_captioner_is_one_clear_line(run, tmp_path):
     source = write_picture(tmp_path / "a.png")
     arguments = ["-o", tmp_path / "out", "--demo", *FAST, "--captioner", tmp_path / "none"]
     code, said = run("restore", source, *arguments)
@@ -120,7 +120,7 @@ def test_a_missing_captioner_is_one_clear_line(run, tmp_path):  # noqa: F811
     assert said.count("\n") == 1
 
 
-def test_one_bad_picture_does_not_keep_the_others_from_their_captions(run, folder, tmp_path):  # noqa: F811
+def test_one_bad_picture_does_not_keep_the_others_from_their_captions(run, folder, tmp_path):
     (tmp_path / "bad.png").write_text("no picture", encoding="utf-8")
     good = write_picture(tmp_path / "good.png")
     arguments = ["-o", tmp_path / "out", "--demo", *FAST, "--captioner", folder]
@@ -132,7 +132,7 @@ def test_one_bad_picture_does_not_keep_the_others_from_their_captions(run, folde
 
 def test_a_long_caption_is_cut_for_the_commands_text_encoders(demo_model, tmp_path, caplog):
     class Talker(Eye):
-        def caption(self, pictures, request=Request(), on_token=None):
+        def caption(self, pictures, request=STANDARD, on_token=None):
             return ["A red boat lies in the harbour of a small town. " * 20]
 
     batch = Batch(demo_model, DEMO_SETTINGS, 1.0, None, None, keep_stage1=False)
@@ -143,7 +143,7 @@ def test_a_long_caption_is_cut_for_the_commands_text_encoders(demo_model, tmp_pa
     assert "left out" in caplog.text
 
 
-def test_the_precision_is_passed_on(run, folder, tmp_path, monkeypatch):  # noqa: F811
+def test_the_precision_is_passed_on(run, folder, tmp_path, monkeypatch):
     asked = []
 
     def load(source, precision, device):

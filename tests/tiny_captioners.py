@@ -21,10 +21,51 @@ from transformers import (
     Qwen2VLVideoProcessor,
 )
 
-WORDS = (
-    "describe this image and its style in a very detailed manner boat harbour sky sea red green blue grey dog cat bird "
-    "house street tree hill cloud lamp window door old young man woman child stands lies runs near under above with of"
-).split()
+WORDS = [
+    "describe",
+    "this",
+    "image",
+    "and",
+    "its",
+    "style",
+    "in",
+    "a",
+    "very",
+    "detailed",
+    "manner",
+    "boat",
+    "harbour",
+    "sky",
+    "sea",
+    "red",
+    "green",
+    "blue",
+    "grey",
+    "dog",
+    "cat",
+    "bird",
+    "house",
+    "street",
+    "tree",
+    "hill",
+    "cloud",
+    "lamp",
+    "window",
+    "door",
+    "old",
+    "young",
+    "man",
+    "woman",
+    "child",
+    "stands",
+    "lies",
+    "runs",
+    "near",
+    "under",
+    "above",
+    "with",
+    "of",
+]
 IMAGE = "<image>"
 LLAVA_TEMPLATE = (
     "{% for m in messages %}USER: {% for c in m['content'] %}{% if c['type'] == 'image' %}<image>\n{% else %}"
