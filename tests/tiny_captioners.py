@@ -111,13 +111,13 @@ def text_sizes(tokenizer, **more):
     }
 
 
-def make_llava(folder, width=64):
-    """LLaVA 1.5; ``width`` of the language model decides how much memory it takes."""
+def make_llava(folder, **sizes):
+    """LLaVA 1.5; sizes of the language model decide how much memory it takes."""
     torch.manual_seed(0)
     tokenizer = make_tokenizer(IMAGE)
     config = LlavaConfig(
         vision_config=clip_sizes(),
-        text_config=LlamaConfig(**text_sizes(tokenizer, hidden_size=width)),
+        text_config=LlamaConfig(**text_sizes(tokenizer, **sizes)),
         image_token_index=tokenizer.convert_tokens_to_ids(IMAGE),
         image_seq_length=4,
     )
