@@ -13,6 +13,7 @@ class SupirExtension(ComfyExtension):
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         """All nodes of the pack."""
         require_comfyui()
+        from .captioner import SupirCaption, SupirCaptioner, SupirCaptionTiles
         from .conditioning import SupirConditioning
         from .demo import SupirDemoLoader
         from .denoiser import SupirDenoiser
@@ -31,6 +32,9 @@ class SupirExtension(ComfyExtension):
             SupirModelLoader,
             SupirDemoLoader,
             SupirEncode,
+            SupirCaptioner,
+            SupirCaption,
+            SupirCaptionTiles,
             SupirConditioning,
             SupirSampler,
             SupirDenoiser,

@@ -9,7 +9,7 @@ import torch
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..supir_core.pipeline import Canvas, scaled_size
+from ..supir_core.pipeline import Canvas, target_size
 from ..supir_core.settings import VAE_TILE
 from .host import CATEGORY, SupirModelType, advanced, to_image, to_picture
 from .loader import SupirWeights
@@ -126,7 +126,7 @@ class SupirEncode(io.ComfyNode):
         vae_tile: int,
     ) -> io.NodeOutput:
         picture = to_picture(image)[:, :3]
-        canvas = Canvas.plan(scaled_size(picture, scale), min_side)
+        canvas = Canvas.plan(target_size(picture, scale), min_side)
         stage1 = encode_stage1(supir_model, vae, canvas.place(picture), vae_tile)
         visible = stage1.picture[:, :, : canvas.inner[0], : canvas.inner[1]]
         return io.NodeOutput(

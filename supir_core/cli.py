@@ -12,6 +12,8 @@ from pathlib import Path
 import torch
 
 from .batch import Batch, plan_jobs, run_batch
+from .caption_batch import Captions, caption_jobs
+from .caption_models import load_captioner
 from .checkpoint import KNOWN_KINDS, UnsupportedCheckpointError, open_checkpoint, sha256
 from .instantir.model import InstantModel, load_instantir
 from .instantir.pipeline import restore_instantir
@@ -58,7 +60,7 @@ def _parser(method: str) -> argparse.ArgumentParser:
 
 def _restore(options: argparse.Namespace) -> int:
     settings = settings_from(options)
-    jobs = plan_jobs(options.inputs, options.output, options.caption)
+    jobs = plan_jobs(options.inputs, options.output, options.caption, options.caption_tiles)
     todo = [job for job in jobs if options.overwrite or not job.result.exists()]
     if len(todo) < len(jobs):
         _say(f"{len(jobs) - len(todo)} of {len(jobs)} done already")
@@ -78,10 +80,23 @@ def _restore(options: argparse.Namespace) -> int:
         hashes=None if options.no_metadata else {file.name: sha256(file) for file in model.files},
         keep_stage1=options.stage1,
     )
-    failures = run_batch(todo, batch)
+    failures = []
+    if options.captioner:
+        todo, failures = caption_jobs(todo, batch, _captions(options, model))
+    failures += run_batch(todo, batch)
     for job, error in failures:
         _say(f"failed: {job.source}: {error}")
     return 1 if failures else 0
+
+
+def _captions(options: argparse.Namespace, model: SupirModel) -> Captions:
+    device = options.caption_device or options.device or ("cpu" if options.demo else None)
+    return Captions(
+        model=model,
+        load=lambda: load_captioner(options.captioner, options.caption_precision, device),
+        tiles=options.caption_tiles,
+        save=options.save_captions,
+    )
 
 
 def _load_supir(options: argparse.Namespace) -> SupirModel:

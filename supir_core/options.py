@@ -8,6 +8,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
+from .caption_models import LLAVA, PRECISIONS
 from .denoiser import Linear
 from .instantir.settings import InstantSettings
 from .settings import PRESETS, Settings
@@ -71,6 +72,10 @@ def add_options(parser: argparse.ArgumentParser, method: str) -> None:
     supir = method == "supir"
     text = "supir or instantir (%(default)s); --method instantir --help lists the options of that"
     parser.add_argument("--method", choices=METHODS, default="supir", help=text)
+    if supir:
+        _add_captions(parser)
+    else:
+        parser.set_defaults(captioner=None, caption_tiles=False)
     _add_weights(parser, SUPIR_FILES if supir else INSTANTIR_FILES)
     group = parser.add_argument_group(f"settings; each replaces the {'preset' if supir else 'published one'}")
     if supir:
@@ -107,7 +112,10 @@ def _add_pictures(parser: argparse.ArgumentParser) -> None:
     size = parser.add_mutually_exclusive_group()
     size.add_argument("--scale", type=float, default=2.0, help="enlargement (%(default)s)")
     size.add_argument("--size", type=_size, metavar="WxH", help="exact size of the result instead")
-    add("--caption", help="what the pictures show; else the .txt beside a picture, else nothing")
+    add(
+        "--caption",
+        help="what the pictures show; else the .txt beside a picture, else --captioner, else nothing",
+    )
     add("--overwrite", action="store_true", help="restore pictures again that are done already")
     add("--stage1", action="store_true", help="write what sampling began from beside each result")
     add("--no-metadata", action="store_true", help="leave settings, hashes and the label out of the files")
@@ -133,3 +141,37 @@ def _size(text: str) -> tuple[int, int]:
     if not (width.isdigit() and height.isdigit() and int(width) and int(height)):
         raise argparse.ArgumentTypeError(f'expected WIDTHxHEIGHT such as 3000x2000, got "{text}"')
     return int(height), int(width)
+
+
+def _add_captions(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group(
+        "captions",
+        "A model describes stage 1 of the pictures that have no caption. Trust it for scenery; for portraits and anything "
+        "with text or logos write a short noun phrase yourself.",
+    ).add_argument
+    add(
+        "--captioner",
+        metavar="MODEL",
+        help=f"folder or hub id of an image-text-to-text model, such as {LLAVA}",
+    )
+    add(
+        "--caption-precision",
+        choices=PRECISIONS,
+        default="auto",
+        help="of its weights (%(default)s); 8bit and 4bit need bitsandbytes and accelerate",
+    )
+    add(
+        "--caption-device",
+        metavar="DEVICE",
+        help="where it runs, --device by default; spread for several GPUs",
+    )
+    add(
+        "--caption-tiles",
+        action="store_true",
+        help="a caption for each tile; else from the .tiles.txt, a line each",
+    )
+    add(
+        "--save-captions",
+        action="store_true",
+        help="write .txt or .tiles.txt beside each picture, for the next run",
+    )

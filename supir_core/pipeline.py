@@ -130,9 +130,7 @@ def plan_canvas(
         ValueError: the picture is not of the form expected, or the scale is not above 0.
     """
     _check_picture(picture)
-    if scale <= 0:
-        raise ValueError(f"scale must be above 0, got {scale}")
-    target = size or scaled_size(picture, scale)
+    target = target_size(picture, scale, size)
     return Canvas.plan(target, model.min_side if settings.min_side is None else settings.min_side)
 
 
@@ -141,6 +139,18 @@ def finish(image: Tensor, start: Tensor, picture: Tensor, canvas: Canvas, settin
     image = fix_color(image, start, settings.color_fix, settings.color_strength).clamp_(0, 1)
     alpha = resize(picture[:, 3:].to(image), canvas.target)
     return Restored(*(torch.cat([canvas.take(part), alpha], dim=1) for part in (image, start)))
+
+
+def target_size(picture: Tensor, scale: float, size: tuple[int, int] | None = None) -> tuple[int, int]:
+    """(height, width) of the result: ``size``, else the picture's times ``scale``.
+
+    Raises:
+        ValueError: the scale is not above 0.
+    """
+    if scale <= 0:
+        raise ValueError(f"scale must be above 0, got {scale}")
+    height, width = (max(1, round(side * scale)) for side in picture.shape[2:])
+    return size or (height, width)
 
 
 def encode_stage1(
@@ -227,12 +237,6 @@ def in_tiles(
 
     tiled = tile_denoiser(denoiser, window, overlap, blend=settings.blend, on_tile=on_tile, **grid)
     return tiled, on_step
-
-
-def scaled_size(picture: Tensor, scale: float) -> tuple[int, int]:
-    """(height, width) of a picture ``(B, C, H, W)`` times a factor, at least one pixel."""
-    height, width = (max(1, round(side * scale)) for side in picture.shape[2:])
-    return height, width
 
 
 def resize(image: Tensor, size: tuple[int, int]) -> Tensor:

@@ -23,18 +23,6 @@ def write_picture(path, size=(40, 30), mode="RGB", **options):
     return path
 
 
-@pytest.fixture
-def run(demo_model, monkeypatch, capsys):
-    """Run the command on the demo model; gives the exit code and what it wrote to stderr."""
-    monkeypatch.setattr("supir_core.demo.load_demo_model", lambda: demo_model)
-
-    def run(*arguments):
-        code = cli.main([str(argument) for argument in arguments])
-        return code, capsys.readouterr().err
-
-    return run
-
-
 def test_a_picture_is_restored_and_labelled(run, demo_model, tmp_path):
     source = write_picture(tmp_path / "old photo.v1.jpg")
     result = tmp_path / "out.png"

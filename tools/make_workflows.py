@@ -68,6 +68,10 @@ class Loaded:
             "SupirEncode", supir_model=self.supir, vae=self.base["VAE"], image=self.image, scale=scale
         )
 
+    def captioner(self, graph: Graph) -> Output:
+        """LLaVA."""
+        return graph.add("SupirCaptioner", precision="4bit")["captioner"]
+
     def restore(self, graph: Graph, **given: object) -> Node:
         """The whole restoration."""
         sockets = {name.lower(): self.base[name] for name in ("MODEL", "CLIP", "VAE")}
@@ -98,6 +102,42 @@ def restore_4k_tiles(graph: Graph) -> None:
     graph.column("Result", 420)
     graph.add("SupirSaveImage", 360, images=restored["image"], filename_prefix="SUPIR/restored_4k")
     graph.add("PreviewImage", 220, "Stage 1", images=restored["stage1"])
+
+
+def restore_captioned(graph: Graph) -> None:
+    """The quick start, with LLaVA's words on stage 1."""
+    loaded = Loaded(graph)
+    graph.column("Stage 1, described", 400)
+    stage1 = loaded.encode(graph, scale=1.0)
+    captioner = loaded.captioner(graph)
+    caption = graph.add("SupirCaption", 300, captioner=captioner, image=stage1["stage1"])["caption"]
+    graph.beside(300)
+    graph.add("PreviewAny", 340, "The caption", source=caption)
+    graph.note(*NOTES["caption"])
+    graph.column("Restore", 400)
+    restored = loaded.restore(graph, caption=caption, scale=2.0, preset="quality")
+    graph.column("Result", 420)
+    graph.add("SupirSaveImage", 480, images=restored["image"], filename_prefix="SUPIR/restored_captioned")
+
+
+def restore_4k_captioned(graph: Graph) -> None:
+    """Four times as large; LLaVA describes each tile of stage 1."""
+    loaded = Loaded(graph)
+    graph.column("Stage 1, every tile described", 400)
+    stage1 = loaded.encode(graph, scale=4.0)
+    captioner = loaded.captioner(graph)
+    geometry = {
+        "tile": graph.add("PrimitiveInt", title="Tile", value=1024)["INT"],
+        "overlap": graph.add("PrimitiveInt", title="Overlap", value=256)["INT"],
+    }
+    graph.beside(400)
+    shared = {"captioner": captioner, "image": stage1["stage1"], **geometry}
+    described = graph.add("SupirCaptionTiles", 340, max_tokens=100, **shared)
+    graph.add("PreviewAny", 340, "The captions, a line for each tile", source=described["lines"])
+    graph.note(*NOTES["captions"])
+    graph.column("Prompts", 360)
+    prompts = graph.add("SupirConditioning", 400, clip=loaded.base["CLIP"], caption=described["captions"])
+    sample_prompted(graph, loaded, stage1, prompts, preset="quality", **geometry)
 
 
 def step_by_step(graph: Graph) -> None:
@@ -144,6 +184,11 @@ def sample_in_one(graph: Graph, loaded: Loaded, caption: dict[str, object], **gi
     graph.column("Stage 1 and prompts", 360)
     stage1 = loaded.encode(graph, scale=2.0)
     prompts = graph.add("SupirConditioning", 400, clip=loaded.base["CLIP"], **caption)
+    sample_prompted(graph, loaded, stage1, prompts, **given)
+
+
+def sample_prompted(graph: Graph, loaded: Loaded, stage1: Node, prompts: Node, **given: object) -> None:
+    """Our sampler in one node; latent to file."""
     graph.column("Sampling", 340)
     sampled = graph.add(
         "SupirSampler",
@@ -231,7 +276,9 @@ def demo(graph: Graph) -> None:
 
 DESCRIPTIONS: tuple[Callable[[Graph], None], ...] = (
     restore,
+    restore_captioned,
     restore_4k_tiles,
+    restore_4k_captioned,
     step_by_step,
     lightning,
     per_tile_prompts,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 SUPIR_PAGE = "https://huggingface.co/Kijai/SUPIR_pruned"
 SDXL_PAGE = "https://huggingface.co/stabilityai/stable-diffusion-xl-base-1.0"
+LLAVA_PAGE = "https://huggingface.co/llava-hf/llava-1.5-13b-hf"
 LIGHTNING_PAGE = "https://huggingface.co/AiWise/Juggernaut-XL-V9-GE-RDPhoto2-Lightning_4S"
 
 SUPIR_LINES = f"""- **SUPIR** into **models/model_patches**: **SUPIR-v0Q_fp16.safetensors** for heavy \
@@ -56,6 +57,48 @@ The example of 768 pixels becomes 3072; a picture of 1024 becomes 4096.
 - **overlap**: what neighbours share. Seams or doubled objects: 384 or 512, which takes longer.
 - **Stage 1** shows what the VAE alone makes of the picture, at the final size: if it lost something, the \
 result will not have it either."""
+
+CAPTIONER = f"""- **LLaVA** comes by itself when it is first asked, 27 GB from [llava-hf]({LLAVA_PAGE}); or put that folder \
+into **models/LLM** and write its name into **model**. Smaller: **llava-hf/llava-1.5-7b-hf**. 4bit needs two packages: \
+**pip install accelerate bitsandbytes**; without them choose **auto**."""
+
+RESTORE_CAPTIONED = f"""# Restore a photograph, described by LLaVA
+
+1. Choose the photograph in **Load Image**.
+2. Run. LLaVA describes stage 1, the picture that the VAE alone makes of the damage; the caption is shown, and the \
+restoration follows it.
+
+To change the caption *before* the sampling: select **The caption** and press the **▷** above it, which runs only that far; copy the \
+caption into **edited** of **SUPIR Caption**, change it, and run.
+
+{FILES}
+{CAPTIONER}
+
+## What to turn first
+
+- **edited**: trust LLaVA for scenery. For portraits, and anything with text or logos, write a short noun phrase \
+yourself. Where there are words, LLaVA is not even loaded.
+- Any node that gives a text may take SUPIR Caption's place: ComfyUI's **Generate Text**, Florence-2."""
+
+TILES_CAPTIONED = f"""# Four times as large, every tile described
+
+The example of 768 pixels becomes 3072. LLaVA describes what each tile of stage 1 shows, so that no tile \
+grows what is in another.
+
+1. Choose the picture in **Load Image**.
+2. Select **The captions** and press the **▷** above it: it runs only that far.
+3. Where a line is wrong: copy all of them into **edited** of **SUPIR Caption Tiles** and change it. There must be a \
+line for each tile.
+4. Run.
+
+{FILES}
+{CAPTIONER}
+
+## What to turn first
+
+- **Tile**, **Overlap**: for captions and sampler alike. Other numbers, other tiles: empty **edited** then.
+- **max_tokens**: a tile needs few words.
+- For portraits, and anything with text or logos, write short noun phrases yourself."""
 
 STEPS = f"""# Step by step
 
@@ -142,6 +185,11 @@ will hold on to. What is missing here will be invented."""
 PROMPTS = """The **caption** is a sentence on what the picture shows. The quality words are the paper's, \
 and follow every caption. For portraits, text and logos write it yourself."""
 
+CAPTION = """Selected, it has a **▷** that runs only as far as here. To change what it shows, copy it into **edited** of **SUPIR Caption**."""
+
+CAPTIONS = """Selected, it has a **▷** that runs only as far as here. A line for each tile, row by row from the top left. To change them, copy all \
+of them into **edited** of **SUPIR Caption Tiles**."""
+
 SAMPLING = """As published: 50 steps with the paper's sampler, from **empty**, at full noise. s_noise 1.01 \
 is true to the input, 1.02 gives more texture."""
 
@@ -152,7 +200,9 @@ restoration_scale 1 holds faces and text, 4 is the paper's, 0 is off: *larger* p
 
 NOTES: dict[str, tuple[str, int]] = {
     "restore": (RESTORE, 460),
+    "restore_captioned": (RESTORE_CAPTIONED, 620),
     "restore_4k_tiles": (TILES, 480),
+    "restore_4k_captioned": (TILES_CAPTIONED, 660),
     "step_by_step": (STEPS, 420),
     "lightning": (LIGHTNING, 450),
     "per_tile_prompts": (PER_TILE, 460),
@@ -160,6 +210,8 @@ NOTES: dict[str, tuple[str, int]] = {
     "demo": (DEMO, 300),
     "stage 1": (STAGE_1, 100),
     "prompts": (PROMPTS, 100),
+    "caption": (CAPTION, 110),
+    "captions": (CAPTIONS, 120),
     "model": (MODEL, 150),
     "sampling": (SAMPLING, 100),
 }

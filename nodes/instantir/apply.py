@@ -151,7 +151,25 @@ class InstantIRWrappers:
         transformer_options: dict[str, Any],
         **rest: Any,
     ) -> Tensor:
-        """Preview, make the residuals, and run the UNet with them; other ControlNets act in the last only."""
+        """Preview, make the residuals, and run the UNet with them."""
+        given = (x, timesteps, context, y)
+        control, options = self.steer(executor, given, control, transformer_options, rest)
+        return executor(*given, control, options, **rest)
+
+    @torch.compiler.disable  # the previewer's branches come and go: all would be compiled anew each time
+    def steer(
+        self,
+        executor: Any,
+        given: tuple[Tensor, Tensor, Tensor, Tensor],
+        control: Any,
+        transformer_options: dict[str, Any],
+        rest: dict[str, Any],
+    ) -> tuple[Any, dict[str, Any]]:
+        """What the UNet gets besides its inputs: control, to which the residuals are added, and options.
+
+        Other ControlNets act in the corrected call only.
+        """
+        x, timesteps, _, y = given
         call, run, unet = transformer_options[CALL], transformer_options[RUN], executor.class_obj
         embedding = unet_embedding(unet, timesteps, y, x.dtype)
 
@@ -164,27 +182,16 @@ class InstantIRWrappers:
         def predict() -> Tensor:
             with call.networks.previewer.beside(unet):
                 # the bare UNet: caches among the wrappers would take this for a step of its own
-                return executor.original(x, timesteps, context, y, None, options(True), **rest)
+                return executor.original(*given, None, options(True), **rest)
 
-        prompts = transformer_options["cond_or_uncond"]
-        rows = Rows(
-            x[:, :4],
-            call.sigma,
-            timesteps,
-            y,
-            call.z_lq.to(x),
-            len(prompts),
-            prompts.index(POSITIVE) if POSITIVE in prompts else None,
-        )
         residuals = run.correction.residuals(
             call.networks.aggregator,
-            rows,
+            rows_of(call, x, timesteps, y, transformer_options["cond_or_uncond"]),
             schedule_sigma(transformer_options, call.sigma),
             predict,
             transformer_options.get(TILES, ()),
         )
-        control = with_residuals(control, residuals) if residuals else control
-        return executor(x, timesteps, context, y, control, options(False), **rest)
+        return with_residuals(control, residuals) if residuals else control, options(False)
 
     def image_rows(
         self,
@@ -214,6 +221,12 @@ class InstantIRWrappers:
             for layer in range(len(read[0]))
         ]
         return modulate(rows, networks.adapter.modulations(embedding))
+
+
+def rows_of(call: Call, x: Tensor, timesteps: Tensor, y: Tensor, prompts: Sequence[int]) -> Rows:
+    """The rows of a call as the library has them."""
+    positive = prompts.index(POSITIVE) if POSITIVE in prompts else None
+    return Rows(x[:, :4], call.sigma, timesteps, y, call.z_lq.to(x), len(prompts), positive)
 
 
 def _expanded(part: Tensor, pictures: int) -> Tensor:

@@ -13,7 +13,7 @@ from torch import Tensor
 from ...supir_core.instantir.adaptive import MODES
 from ...supir_core.instantir.perception import dino_pixels, no_picture
 from ...supir_core.instantir.sampling import Control
-from ...supir_core.pipeline import Canvas, scaled_size
+from ...supir_core.pipeline import Canvas, target_size
 from ..encode import min_side_input, vae_tile_input
 from ..host import advanced, to_image, to_picture
 from ..vae import encode, require_sdxl_vae
@@ -141,7 +141,7 @@ class InstantIRApply(io.ComfyNode):
     ) -> io.NodeOutput:
         require_sdxl_vae(vae)
         picture = to_picture(image)[:, :3]
-        canvas = Canvas.plan(scaled_size(picture, scale), min_side)
+        canvas = Canvas.plan(target_size(picture, scale), min_side)
         placed = canvas.place(picture)
         visible = placed[:, :, : canvas.inner[0], : canvas.inner[1]]
         features = picture_features(clip_vision, visible, instantir_model.feature_width)

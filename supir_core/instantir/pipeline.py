@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -26,7 +26,7 @@ def restore_instantir(
     *,
     scale: float = 1.0,
     size: tuple[int, int] | None = None,
-    caption: str = "",
+    caption: str | Sequence[str] = "",
     callback: Callable[[Progress], None] | None = None,
 ) -> Restored:
     """Restore pictures with InstantIR.
@@ -41,7 +41,7 @@ def restore_instantir(
         settings: how; the published ones by default.
         scale: factor of enlargement.
         size: exact (height, width) of the result instead.
-        caption: what the picture shows; the quality words follow.
+        caption: what the picture shows; the quality words follow. A sequence has one, for the whole picture.
         callback: told of progress, with a preview latent after each step; an exception from it stops the work.
 
     Returns:
@@ -58,7 +58,12 @@ def restore_instantir(
     with model.at_work(model.vae):
         z_lq = model.vae.encode(from_unit(placed), tile=settings.vae_tile)
     features = perceive_pair(model, placed)
-    positives, negative = encode_prompts(model, [caption], settings.positive, settings.negative)
+    captions = [caption] if isinstance(caption, str) else list(caption) or [""]
+    if len(captions) > 1:
+        raise ValueError(
+            f"got {len(captions)} captions, but InstantIR takes one for the whole picture; give one"
+        )
+    positives, negative = encode_prompts(model, captions, settings.positive, settings.negative)
     height, width = (min(side, settings.tile) for side in canvas.outer)  # what the networks see at once
     sizes = (height, width, 0, 0, height, width)
     prompts = negative.with_sizes(sizes), positives[0].with_sizes(sizes)

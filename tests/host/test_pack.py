@@ -11,7 +11,7 @@ from .small import module
 
 
 def test_every_node_registers(pack):
-    assert len(pack) == 13
+    assert len(pack) == 16
 
 
 def test_schema_ids_are_the_parameters_of_execute(pack):

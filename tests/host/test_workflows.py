@@ -58,7 +58,7 @@ def demo_run(server, demo, folder):
 
 def test_every_node_of_the_pack_is_there(info):
     ours = {name for name, said in info.items() if said["python_module"].startswith("custom_nodes.")}
-    assert len(ours) == 13
+    assert len(ours) == 16
     assert all(name.startswith("Supir") for name in ours)
 
 
