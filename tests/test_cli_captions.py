@@ -1,5 +1,7 @@
 """The command with a captioner: stage 1 is described, the words are kept and used again."""
 
+from functools import partial
+
 import pytest
 import torch
 
@@ -39,8 +41,10 @@ class Eye:
 def test_stage_1_is_described_and_not_the_damaged_picture(demo_model, tmp_path):
     source = write_picture(tmp_path / "a.png")
     eye = Eye()
-    batch = Batch(demo_model, DEMO_SETTINGS, 2.0, None, None, keep_stage1=False)
-    (job,), failures = caption_jobs(plan_jobs([source], tmp_path / "out", None), batch, Captions(lambda: eye))
+    batch = Batch(partial(restore, demo_model), DEMO_SETTINGS, 2.0, None, None, keep_stage1=False)
+    (job,), failures = caption_jobs(
+        plan_jobs([source], tmp_path / "out", None), batch, Captions(demo_model, lambda: eye)
+    )
     settings = preset("demo", steps=1)
     expected = restore(demo_model, read_picture(source), settings, scale=2.0, caption=job.captions)
     assert failures == []
@@ -52,12 +56,14 @@ def test_tiles_are_described_in_the_order_in_which_they_are_sampled(demo_model, 
     colors = torch.tensor([[0.9, 0.1, 0.1], [0.1, 0.9, 0.1], [0.1, 0.1, 0.9], [0.9, 0.9, 0.1]])
     quarters = colors.T.reshape(3, 2, 2).repeat_interleave(128, 1).repeat_interleave(128, 2)
     save_png(tmp_path / "a.png", quarters)
-    batch = Batch(demo_model, preset("demo", tile=128, overlap=0), 1.0, None, None, keep_stage1=False)
+    batch = Batch(
+        partial(restore, demo_model), preset("demo", tile=128, overlap=0), 1.0, None, None, keep_stage1=False
+    )
     eye = Eye()
     ((job,), _) = caption_jobs(
         plan_jobs([tmp_path / "a.png"], tmp_path / "out", None, True),
         batch,
-        Captions(lambda: eye, tiles=True),
+        Captions(demo_model, lambda: eye, tiles=True),
     )
     seen = torch.tensor([[float(value) for value in caption.split()] for caption in job.captions])
     assert (torch.cdist(seen, colors).argmin(1) == torch.arange(4)).all()
@@ -135,9 +141,11 @@ def test_a_long_caption_is_cut_for_the_commands_text_encoders(demo_model, tmp_pa
         def caption(self, pictures, request=STANDARD, on_token=None):
             return ["A red boat lies in the harbour of a small town. " * 20]
 
-    batch = Batch(demo_model, DEMO_SETTINGS, 1.0, None, None, keep_stage1=False)
+    batch = Batch(partial(restore, demo_model), DEMO_SETTINGS, 1.0, None, None, keep_stage1=False)
     source = write_picture(tmp_path / "a.png")
-    ((job,), _) = caption_jobs(plan_jobs([source], tmp_path / "out", None), batch, Captions(Talker))
+    ((job,), _) = caption_jobs(
+        plan_jobs([source], tmp_path / "out", None), batch, Captions(demo_model, Talker)
+    )
     assert job.captions[0].endswith("town.")
     assert len(demo_model.text.tokenizer(job.captions[0]).input_ids) <= 77
     assert "left out" in caplog.text
