@@ -14,8 +14,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from comfy_server import PACK, ROOT, ComfyServer, add_placeholders, find_comfyui, make_base
+from instantir_workflows import INSTANTIR_DESCRIPTIONS
 from PIL import Image
 from workflow_graph import Graph, Node, ObjectInfo, Output
+from workflow_models import LIGHTNING, SUPIR_F, Loaded
 from workflow_notes import NOTES
 
 WORKFLOWS = ROOT / "workflows"
@@ -23,66 +25,11 @@ API = WORKFLOWS / "api"
 QUICK_START = ROOT / "docs" / "quick_start.png"
 THUMBNAIL_WIDTH, QUICK_START_WIDTH = 400, 1200
 
-HUB = "https://huggingface.co"
-SDXL = "sd_xl_base_1.0_0.9vae.safetensors"
-LIGHTNING = "juggernautXL_v9Rdphoto2Lightning.safetensors"
-SUPIR_Q, SUPIR_F = "SUPIR-v0Q_fp16.safetensors", "SUPIR-v0F_fp16.safetensors"
-SOURCES = {
-    SDXL: "stabilityai/stable-diffusion-xl-base-1.0",
-    LIGHTNING: "AiWise/Juggernaut-XL-V9-GE-RDPhoto2-Lightning_4S",
-    SUPIR_Q: "Kijai/SUPIR_pruned",
-    SUPIR_F: "Kijai/SUPIR_pruned",
-}
-FOLDERS = {SDXL: "checkpoints", LIGHTNING: "checkpoints", SUPIR_Q: "model_patches", SUPIR_F: "model_patches"}
-
 DEMO_CAPTION = "A woman in uniform."
 TILE_CAPTIONS = """A blue sky with white clouds, a girl with long yellow hair.
 A girl with long yellow hair before a blue sky, a cloud.
 Green grass, a pink dress, an outstretched arm.
 Green hills, a pink dress, an outstretched arm."""
-
-
-def download(name: str) -> dict[str, str]:
-    """Where ComfyUI may fetch a file that is missing."""
-    return {
-        "name": name,
-        "url": f"{HUB}/{SOURCES[name]}/resolve/main/{name}",
-        "directory": FOLDERS[name],
-    }
-
-
-class Loaded:
-    """The first two columns: what to know, and models with a picture."""
-
-    def __init__(self, graph: Graph, checkpoint: str = SDXL, supir: str = SUPIR_Q):
-        graph.column("Read me", 400)
-        graph.note(*NOTES[graph.name])
-        graph.column("Models and picture", 360)
-        self.base = graph.add("CheckpointLoaderSimple", models=[download(checkpoint)], ckpt_name=checkpoint)
-        self.supir = graph.add("SupirModelLoader", models=[download(supir)], file=supir)["supir_model"]
-        self.image = graph.add("LoadImage", height=340, image="example.png")["IMAGE"]
-
-    def encode(self, graph: Graph, scale: float) -> Node:
-        """Stage 1 of the picture."""
-        return graph.add(
-            "SupirEncode", supir_model=self.supir, vae=self.base["VAE"], image=self.image, scale=scale
-        )
-
-    def captioner(self, graph: Graph) -> Output:
-        """LLaVA."""
-        return graph.add("SupirCaptioner", precision="4bit")["captioner"]
-
-    def restore(self, graph: Graph, **given: object) -> Node:
-        """The whole restoration."""
-        sockets = {name.lower(): self.base[name] for name in ("MODEL", "CLIP", "VAE")}
-        return graph.add(
-            "SupirRestore", height=440, **sockets, supir_model=self.supir, image=self.image, **given
-        )
-
-    def decode(self, graph: Graph, latent: Output, stage1: Node) -> Output:
-        """Latent to picture."""
-        decoded = graph.add("VAEDecode", samples=latent, vae=self.base["VAE"])
-        return graph.add("SupirColorFix", image=decoded["IMAGE"], reference=stage1["stage1"])["image"]
 
 
 def restore(graph: Graph) -> None:
@@ -283,6 +230,7 @@ DESCRIPTIONS: tuple[Callable[[Graph], None], ...] = (
     lightning,
     per_tile_prompts,
     custom_sampling,
+    *INSTANTIR_DESCRIPTIONS,
     demo,
 )
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 SUPIR_PAGE = "https://huggingface.co/Kijai/SUPIR_pruned"
 SDXL_PAGE = "https://huggingface.co/stabilityai/stable-diffusion-xl-base-1.0"
 LLAVA_PAGE = "https://huggingface.co/llava-hf/llava-1.5-13b-hf"
+INSTANTIR_PAGE = "https://huggingface.co/InstantX/InstantIR"
+DINO_PAGE = "https://huggingface.co/facebook/dinov2-large"
 LIGHTNING_PAGE = "https://huggingface.co/AiWise/Juggernaut-XL-V9-GE-RDPhoto2-Lightning_4S"
 
 SUPIR_LINES = f"""- **SUPIR** into **models/model_patches**: **SUPIR-v0Q_fp16.safetensors** for heavy \
@@ -198,6 +200,72 @@ MODEL = """- **SUPIR Denoiser**: strength below 1 lets the model roam.
 restoration_scale 1 holds faces and text, 4 is the paper's, 0 is off: *larger* pulls *less*.
 - **SUPIR Tiles**: bypass it (Ctrl+B) for small pictures."""
 
+INSTANTIR_LINES = f"""- **InstantIR** into **models/model_patches**: **adapter.pt**, **aggregator.pt** and \
+**previewer_lora_weights.bin** from [InstantX/InstantIR]({INSTANTIR_PAGE}).
+- **DINOv2-large** into **models/clip_vision**: **model.safetensors** from \
+[facebook/dinov2-large]({DINO_PAGE}), saved as **dinov2-large.safetensors**."""
+
+INSTANTIR_FILES = f"""## Files to download
+
+- **SDXL** into **models/checkpoints**: **sd_xl_base_1.0_0.9vae.safetensors**, 6.9 GB, from \
+[stabilityai]({SDXL_PAGE}); any other SDXL checkpoint will do.
+{INSTANTIR_LINES}
+
+Press **R** when the files are there, and choose them in the loaders."""
+
+INSTANTIR = f"""# Restore with InstantIR
+
+1. Choose the photograph in **Load Image**.
+2. Run. The prompts are the published ones, for any picture; what it shows may go into **caption**.
+
+At every step InstantIR looks at a preview of its result and corrects itself by the damaged picture. The \
+previews of all steps are shown.
+
+{INSTANTIR_FILES}
+
+## What to turn first
+
+- **cfg**: 7 as published; 3 to 5 where skin and texture look too smooth.
+- **preview_start** 0.1 to 0.4: closer to the picture.
+- **scale**: size of the result."""
+
+CREATIVE = f"""# Creative restoration
+
+Up to **creative_start** the damaged picture is followed, after it the **caption** decides: here the hair \
+turns red.
+
+1. Choose the photograph in **Load Image**.
+2. Write into **caption** what the picture should show.
+3. Run.
+
+{INSTANTIR_FILES}
+
+## What to turn first
+
+- **creative_start**: less leaves more to the prompt; 0.6 to 0.8 also helps against local distortion.
+- **cfg**: more follows the prompt more."""
+
+INSTANTIR_4K = f"""# InstantIR at any size, in tiles
+
+The example of 768 pixels becomes 3072; a picture of 1024 becomes 4096. Each tile has its own preview; what \
+DINOv2 perceives is of the whole picture.
+
+1. Choose the picture in **Load Image**.
+2. Run. Time grows with the number of tiles, memory hardly.
+
+{INSTANTIR_FILES}
+
+## What to turn first
+
+- **tile** and **overlap** in **SUPIR Tiles**: less memory with a smaller tile, fewer seams with more overlap."""
+
+BOTH = f"""# SUPIR and InstantIR
+
+Both restore the same picture with the same SDXL model. To save the time of one, mute its Save Image (Ctrl+M).
+
+{FILES}
+{INSTANTIR_LINES}"""
+
 NOTES: dict[str, tuple[str, int]] = {
     "restore": (RESTORE, 460),
     "restore_captioned": (RESTORE_CAPTIONED, 620),
@@ -207,6 +275,10 @@ NOTES: dict[str, tuple[str, int]] = {
     "lightning": (LIGHTNING, 450),
     "per_tile_prompts": (PER_TILE, 460),
     "custom_sampling": (CUSTOM, 480),
+    "instantir_restore": (INSTANTIR, 460),
+    "instantir_creative": (CREATIVE, 430),
+    "instantir_4k_tiles": (INSTANTIR_4K, 430),
+    "supir_and_instantir": (BOTH, 400),
     "demo": (DEMO, 300),
     "stage 1": (STAGE_1, 100),
     "prompts": (PROMPTS, 100),

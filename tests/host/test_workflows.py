@@ -58,12 +58,12 @@ def demo_run(server, demo, folder):
 
 def test_every_node_of_the_pack_is_there(info):
     ours = {name for name, said in info.items() if said["python_module"].startswith("custom_nodes.")}
-    assert len(ours) == 16
-    assert all(name.startswith("Supir") for name in ours)
+    assert len(ours) == 20
+    assert all(name.startswith(("Supir", "InstantIR")) for name in ours)
 
 
 def test_every_node_has_a_help_page(server, info):
-    for name in (name for name in info if name.startswith("Supir")):
+    for name in (name for name in info if name.startswith(("Supir", "InstantIR"))):
         assert server.fetch(f"/extensions/{PACK}/docs/{name}.md").startswith(b"# "), name
 
 
