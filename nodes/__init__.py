@@ -13,12 +13,14 @@ class SupirExtension(ComfyExtension):
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         """All nodes of the pack."""
         require_comfyui()
+        from .captioner import SupirCaption, SupirCaptioner, SupirCaptionTiles
         from .conditioning import SupirConditioning
         from .demo import SupirDemoLoader
         from .denoiser import SupirDenoiser
         from .encode import SupirEncode
         from .guidance import SupirGuidance
         from .image import SupirColorFix, SupirSaveImage
+        from .instantir import instantir_nodes
         from .loader import SupirModelLoader
         from .restore import SupirRestore
         from .sampler import SupirSampler
@@ -30,6 +32,9 @@ class SupirExtension(ComfyExtension):
             SupirModelLoader,
             SupirDemoLoader,
             SupirEncode,
+            SupirCaptioner,
+            SupirCaption,
+            SupirCaptionTiles,
             SupirConditioning,
             SupirSampler,
             SupirDenoiser,
@@ -39,4 +44,5 @@ class SupirExtension(ComfyExtension):
             SupirScheduler,
             SupirColorFix,
             SupirSaveImage,
+            *instantir_nodes(),
         ]

@@ -19,6 +19,7 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..supir_core.adaptor import Adaptor
+from ..supir_core.config import UNetConfig
 from ..supir_core.connectors import ConnectorFusion
 from ..supir_core.denoiser import Linear
 from ..supir_core.tiling import crop_tiles
@@ -112,9 +113,9 @@ def rows_for(z_lq: Tensor, x: Tensor, options: Mapping[str, Any]) -> Tensor:
     if z_lq.shape[2:] != x.shape[2:]:
         (height, width), (ours, theirs) = ([8 * side for side in t.shape[2:]] for t in (z_lq, x))
         raise ValueError(
-            f"z_lq is of a picture of {width}x{height} pixels but one of {theirs}x{ours} is sampled. Sample the "
-            "`empty` latent of SUPIR Encode; conditioning on areas, and other nodes that tile, do not go with SUPIR: "
-            "use SUPIR Tiles"
+            f"z_lq is of a picture of {width}x{height} pixels but one of {theirs}x{ours} is sampled. Sample a latent of "
+            "z_lq's size: the `empty` one of SUPIR Encode, or InstantIR Apply's z_lq itself. Conditioning on areas, and "
+            "other nodes that tile, cannot be used here: use SUPIR Tiles"
         )
     return z_lq.repeat(len(x) // len(z_lq), 1, 1, 1)
 
@@ -206,29 +207,29 @@ def prepare_sampling(
 
 def apply_supir(model: ModelPatcher, weights: SupirWeights, z_lq: Tensor, strength: Linear) -> ModelPatcher:
     """A MODEL that restores ``z_lq``, a latent as ComfyUI has it."""
-    check_model(model, weights)
+    check_model(model, weights.config, "SUPIR", weights.name)
     changed = model.clone()
     changed.set_additional_models(KEY, [weights.adaptor.clone()])
     AdaptorWrappers(model.model.process_latent_in(z_lq), strength).register(changed)
     return changed
 
 
-def check_model(model: ModelPatcher, weights: SupirWeights) -> None:
-    """Raise ValueError unless the model is an SDXL of the widths that the adaptor was made for."""
+def check_model(model: ModelPatcher, config: UNetConfig, method: str, name: str) -> None:
+    """Raise ValueError unless the model is an SDXL of the sizes that a method's weights, of that name, were made for."""
     base = model.model
     if not isinstance(base, comfy.model_base.SDXL):
         raise ValueError(
-            f"SUPIR needs an SDXL model, got {type(base).__name__}; load an SDXL base checkpoint "
+            f"{method} needs an SDXL model, got {type(base).__name__}; load an SDXL base checkpoint "
             "(not SD 1.5, the SDXL refiner or Flux)"
         )
     sizes = base.model_config.unet_config
     widths = tuple(sizes["model_channels"] * factor for factor in sizes["channel_mult"])
     theirs = (widths, sizes["context_dim"], sizes["adm_in_channels"])
-    ours = (weights.config.widths, weights.config.context_width, weights.config.vector_width)
+    ours = (config.widths, config.context_width, config.vector_width)
     if theirs != ours:
         raise ValueError(
-            f"the model and {weights.name} do not belong together: (widths, text, vector) are {theirs} in the model and "
-            f"{ours} in {weights.name}; use SUPIR's weights with SDXL and the demo's with the demo's"
+            f"the model and {name} do not belong together: (widths, text, vector) are {theirs} in the model and {ours} in "
+            f"{name}; use {method}'s weights with SDXL and the demo's with the demo's"
         )
 
 

@@ -9,7 +9,7 @@ import torch
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..supir_core.pipeline import Canvas, scaled_size
+from ..supir_core.pipeline import Canvas, target_size
 from ..supir_core.settings import VAE_TILE
 from .host import CATEGORY, SupirModelType, advanced, to_image, to_picture
 from .loader import SupirWeights
@@ -48,6 +48,21 @@ def vae_tile_input() -> io.Int.Input:
     )
 
 
+def min_side_input() -> io.Int.Input:
+    """How large a picture must at least be."""
+    return io.Int.Input(
+        "min_side",
+        default=1024,
+        min=64,
+        max=4096,
+        step=64,
+        **advanced(
+            tooltip="Smaller pictures are enlarged further until the short side has this many pixels, as "
+            "published: SDXL works badly below 1024. 64 leaves them alone."
+        ),
+    )
+
+
 class SupirEncode(io.ComfyNode):
     """Read the damaged picture."""
 
@@ -78,17 +93,7 @@ class SupirEncode(io.ComfyNode):
                     step=0.05,
                     tooltip="Enlargement before anything else (bicubic). 1 restores at the size given.",
                 ),
-                io.Int.Input(
-                    "min_side",
-                    default=1024,
-                    min=64,
-                    max=4096,
-                    step=64,
-                    **advanced(
-                        tooltip="Smaller pictures are enlarged further until the short side has this many pixels, as "
-                        "published: SDXL works badly below 1024. 64 leaves them alone."
-                    ),
-                ),
+                min_side_input(),
                 vae_tile_input(),
             ],
             outputs=[
@@ -121,7 +126,7 @@ class SupirEncode(io.ComfyNode):
         vae_tile: int,
     ) -> io.NodeOutput:
         picture = to_picture(image)[:, :3]
-        canvas = Canvas.plan(scaled_size(picture, scale), min_side)
+        canvas = Canvas.plan(target_size(picture, scale), min_side)
         stage1 = encode_stage1(supir_model, vae, canvas.place(picture), vae_tile)
         visible = stage1.picture[:, :, : canvas.inner[0], : canvas.inner[1]]
         return io.NodeOutput(

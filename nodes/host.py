@@ -22,6 +22,7 @@ FOLDERS = ("model_patches", "checkpoints")
 """Where users keep SUPIR's weights."""
 
 SupirModelType = io.Custom("SUPIR_MODEL")
+SupirCaptionerType = io.Custom("SUPIR_CAPTIONER")
 
 
 def require_comfyui() -> None:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..supir_core.colorfix import fix_color
 from ..supir_core.model import min_side
-from ..supir_core.pipeline import Canvas, resize, scaled_size
+from ..supir_core.pipeline import Canvas, resize, target_size
 from ..supir_core.settings import CHOICES, PRESETS, VAE_TILE
 from .conditioning import encode_prompts
 from .encode import encode_stage1
@@ -93,7 +93,7 @@ class SupirRestore(io.ComfyNode):
     ) -> io.NodeOutput:
         settings = replace(PRESETS[preset], seed=seed, tile=tile, overlap=overlap, color_fix=color_fix)
         picture = to_picture(image)
-        target = scaled_size(picture, scale)
+        target = target_size(picture, scale)
         canvas = Canvas.plan(target, min_side(supir_model.config))
         stage1 = encode_stage1(supir_model, vae, canvas.place(picture[:, :3]), VAE_TILE)
         positive, negative = encode_prompts(clip, [caption], settings.positive, settings.negative)

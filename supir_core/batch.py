@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,21 +11,20 @@ import torch
 from tqdm import tqdm
 
 from .metadata import Label
-from .model import SupirModel
 from .pictures import SUFFIXES, read_picture, save_png
-from .pipeline import Progress, restore
-from .settings import Settings
+from .pipeline import Progress, Restored
+from .settings import Common
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Job:
-    """One picture: where it is, where its result goes, what it shows."""
+    """One picture: where it is, where its result goes, what it or each of its tiles shows, if that is known."""
 
     source: Path
     result: Path
-    caption: str
+    captions: tuple[str, ...] | None
 
     @property
     def stage1(self) -> Path:
@@ -38,29 +37,32 @@ class Batch:
     """What all the jobs share.
 
     Attributes:
-        model: the networks.
-        settings: how to restore.
+        restore: restores one picture, as ``pipeline.restore`` with a model does.
+        settings: how.
         scale: factor of enlargement.
         size: exact (height, width) instead.
         hashes: of the model files, for the label; ``None`` leaves the label out.
         keep_stage1: write the stage-1 pictures too.
     """
 
-    model: SupirModel
-    settings: Settings
+    restore: Callable[..., Restored]
+    settings: Common
     scale: float
     size: tuple[int, int] | None
     hashes: Mapping[str, str] | None
     keep_stage1: bool
 
 
-def plan_jobs(inputs: Sequence[Path], output: Path, caption: str | None) -> list[Job]:
+def plan_jobs(
+    inputs: Sequence[Path], output: Path, caption: str | None, caption_tiles: bool = False
+) -> list[Job]:
     """Find the pictures and name their results.
 
     Args:
         inputs: pictures and folders of pictures.
         output: folder of the results, or a .png for a single picture.
-        caption: of all pictures; where ``None``, the text of the .txt beside each, else nothing.
+        caption: of all pictures; where ``None``, the text of the file beside each (see ``caption_file``).
+        caption_tiles: look for a caption of each tile.
 
     Raises:
         FileNotFoundError: an input is not there, or a folder holds no picture.
@@ -88,7 +90,7 @@ def plan_jobs(inputs: Sequence[Path], output: Path, caption: str | None) -> list
                 else f"{source} and another picture would both be written to {result}; restore them to two folders"
             )
     return [
-        Job(source, result, _beside(source) if caption is None else caption)
+        Job(source, result, _beside(source, caption_tiles) if caption is None else (caption,))
         for source, result in zip(sources, results, strict=True)
     ]
 
@@ -109,13 +111,12 @@ def run_batch(jobs: Sequence[Job], batch: Batch) -> list[tuple[Job, Exception]]:
 def _run(job: Job, batch: Batch, bar: _Bar) -> None:
     picture = read_picture(job.source)
     try:
-        restored = restore(
-            batch.model,
+        restored = batch.restore(
             picture,
             batch.settings,
             scale=batch.scale,
             size=batch.size,
-            caption=job.caption,
+            caption=job.captions or "",
             callback=bar.show,
         )
     except torch.OutOfMemoryError as error:
@@ -125,7 +126,7 @@ def _run(job: Job, batch: Batch, bar: _Bar) -> None:
         ) from error
     label = None
     if batch.hashes is not None:
-        label = Label(batch.settings, job.caption, batch.scale, batch.size, batch.hashes)
+        label = Label(batch.settings, "\n".join(job.captions or ()), batch.scale, batch.size, batch.hashes)
     if batch.keep_stage1:
         save_png(job.stage1, restored.stage1[0], label)
     save_png(job.result, restored.image[0], label)
@@ -165,6 +166,14 @@ def _pictures(path: Path) -> list[Path]:
     return [path]
 
 
-def _beside(source: Path) -> str:
-    text = source.with_suffix(".txt")
-    return text.read_text(encoding="utf-8").strip() if text.is_file() else ""
+def caption_file(source: Path, tiles: bool) -> Path:
+    """Where the caption of a picture is kept, or those of its tiles, a line each."""
+    return source.with_suffix(".tiles.txt" if tiles else ".txt")
+
+
+def _beside(source: Path, tiles: bool) -> tuple[str, ...] | None:
+    file = caption_file(source, tiles)
+    if not file.is_file():
+        return None
+    text = file.read_text(encoding="utf-8").strip()
+    return tuple(text.splitlines()) if tiles else (text,)

@@ -74,6 +74,11 @@ class Text:
             self._read[layer] = layer.to_k(self.tokens), layer.to_v(self.tokens)
         return self._read[layer]
 
+    def attended_by(self, layer: CrossAttention, q: Tensor) -> Tensor:
+        """What ``layer`` takes from the text for its queries ``(B, N, C)``, before its output projection."""
+        k, v = self.read_by(layer)
+        return layer.attention(q, k, v, layer.heads)
+
 
 class CrossAttention(nn.Module):
     """Attention over a context or a text; over the queries themselves where none is given."""
@@ -90,12 +95,11 @@ class CrossAttention(nn.Module):
         self.to_out = nn.Sequential(operations.Linear(width, width))
 
     def forward(self, x: Tensor, context: Tensor | Text | None = None) -> Tensor:
+        q = self.to_q(x)
         if isinstance(context, Text):
-            k, v = context.read_by(self)
-        else:
-            context = x if context is None else context
-            k, v = self.to_k(context), self.to_v(context)
-        return self.to_out(self.attention(self.to_q(x), k, v, self.heads))
+            return self.to_out(context.attended_by(self, q))
+        context = x if context is None else context
+        return self.to_out(self.attention(q, self.to_k(context), self.to_v(context), self.heads))
 
 
 class GEGLU(nn.Module):
@@ -125,7 +129,10 @@ class FeedForward(nn.Module):
 
 
 class BasicTransformerBlock(nn.Module):
-    """Self-attention, attention over the text, feed-forward; each with a norm before and a skip around."""
+    """Self-attention, attention over the text, feed-forward; each with a norm before and a skip around.
+
+    A ``context_width`` of 0 leaves the attention over the text out.
+    """
 
     def __init__(
         self, width: int, context_width: int, operations: Any = nn, attention: Attention = attention
@@ -133,14 +140,17 @@ class BasicTransformerBlock(nn.Module):
         super().__init__()
         self.attn1 = CrossAttention(width, width, operations, attention)
         self.ff = FeedForward(width, operations)
-        self.attn2 = CrossAttention(width, context_width, operations, attention)
         self.norm1 = operations.LayerNorm(width)
-        self.norm2 = operations.LayerNorm(width)
         self.norm3 = operations.LayerNorm(width)
+        self.reads = bool(context_width)
+        if self.reads:
+            self.attn2 = CrossAttention(width, context_width, operations, attention)
+            self.norm2 = operations.LayerNorm(width)
 
-    def forward(self, x: Tensor, context: Tensor | Text) -> Tensor:
+    def forward(self, x: Tensor, context: Tensor | Text | None) -> Tensor:
         x = x + self.attn1(self.norm1(x))
-        x = x + self.attn2(self.norm2(x), context)
+        if self.reads:
+            x = x + self.attn2(self.norm2(x), context)
         return x + self.ff(self.norm3(x))
 
 
@@ -163,7 +173,7 @@ class SpatialTransformer(nn.Module):
         )
         self.proj_out = operations.Linear(channels, channels)
 
-    def forward(self, x: Tensor, context: Tensor | Text) -> Tensor:
+    def forward(self, x: Tensor, context: Tensor | Text | None) -> Tensor:
         h = rearrange(self.norm(x), "b c h w -> b (h w) c")
         h = self.proj_in(h)
         for block in self.transformer_blocks:
@@ -190,4 +200,37 @@ class Upsample(nn.Module):
         self.conv = operations.Conv2d(channels, channels, 3, padding=1)
 
     def forward(self, x: Tensor, size: tuple[int, int]) -> Tensor:
+        doubled = (2 * x.shape[2], 2 * x.shape[3])
+        if size == doubled and type(self.conv) is nn.Conv2d:
+            return doubled_conv(x, self.conv.weight, self.conv.bias)
         return self.conv(F.interpolate(x, size=size, mode="nearest"))
+
+
+def doubled_conv(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """A 3x3 convolution of a picture with every pixel doubled, in under half the operations.
+
+    Of the three taps of a row, two fall on the same pixel before the doubling, so each of the four new pixels is a 2x2
+    convolution of the old ones: rows [w0, w1 + w2] for the upper, [w0 + w1, w2] for the lower, columns likewise.
+
+    Args:
+        x: ``(B, C, h, w)``.
+        weight: ``(K, C, 3, 3)``.
+        bias: ``(K,)``.
+
+    Returns:
+        ``(B, K, 2 h, 2 w)``.
+    """
+    first, second, third = weight.unbind(2)
+    rows = (torch.stack([first, second + third], 2), torch.stack([first + second, third], 2))
+    padded = F.pad(x, (1, 1, 1, 1))
+    height, width = x.shape[2:]
+    lines = []
+    for top, row in enumerate(rows):
+        first, second, third = row.unbind(3)
+        columns = (torch.stack([first, second + third], 3), torch.stack([first + second, third], 3))
+        parts = [
+            F.conv2d(padded[:, :, top : top + height + 1, left : left + width + 1], kernel, bias)
+            for left, kernel in enumerate(columns)
+        ]
+        lines.append(torch.stack(parts, dim=-1).flatten(-2))  # columns in turn
+    return torch.stack(lines, dim=3).flatten(2, 3)  # rows in turn

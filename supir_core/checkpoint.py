@@ -17,21 +17,32 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-EXPECTED = "a single-file SDXL checkpoint or SUPIR weights (SUPIR-v0Q or SUPIR-v0F)"
+EXPECTED = (
+    "a single-file SDXL checkpoint, SUPIR weights (SUPIR-v0Q or SUPIR-v0F) or one of InstantIR's three files"
+)
 
 SUPIR, SDXL = "SUPIR weights", "an SDXL checkpoint"
-KNOWN_KINDS = (SUPIR, SDXL)
+ADAPTER, AGGREGATOR = "an InstantIR adapter", "an InstantIR aggregator"
+PREVIEWER = "an InstantIR previewer LoRA"
+KNOWN_KINDS = (SUPIR, SDXL, ADAPTER, AGGREGATOR, PREVIEWER)
 
-SUPIR_PREFIXES = {
-    "model.control_model.": "control_model.",
-    "control_model.": "control_model.",
-    "model.diffusion_model.project_modules.": "project_modules.",
-    "diffusion_model.project_modules.": "project_modules.",
-    "project_modules.": "project_modules.",
-    "first_stage_model.denoise_encoder.": "denoise_encoder.",
-    "denoise_encoder.": "denoise_encoder.",
+PUBLISHED_NAMES: dict[str, tuple[tuple[str, str], ...]] = {
+    SUPIR: (
+        (r"^(model\.)?control_model\.", "control_model."),
+        (r"^(model\.)?(diffusion_model\.)?project_modules\.", "project_modules."),
+        (r"^(first_stage_model\.)?denoise_encoder\.", "denoise_encoder."),
+    ),
+    ADAPTER: ((r"^image_proj_model\.", "image_proj."), (r"^adapter_modules\.", "ip_adapter.")),
+    PREVIEWER: (
+        (r"\.processor\.", "."),
+        (r"(\.lora\.down|_lora\.down|\.lora_down|\.lora_A)\.weight$", ".down.weight"),
+        (r"(\.lora\.up|_lora\.up|\.lora_up|\.lora_B)\.weight$", ".up.weight"),
+    ),
 }
-"""Published prefixes of SUPIR's three parts, and ours."""
+"""What each kind's parts are called in files, as patterns, and the one name that they have here."""
+
+NESTED = ("image_proj", "ip_adapter")
+"""Parts that are dictionaries of their own in a pickle."""
 
 UNUSED_SUPIR_KEYS = ("control_model.mask_LQ",)
 
@@ -46,7 +57,7 @@ class Checkpoint:
 
     Attributes:
         path: the file.
-        shapes: shape of every tensor by its key; SUPIR's keys without the published prefixes.
+        shapes: shape of every tensor by its key, which is the same for all published names of it.
         kind: ``SUPIR``, ``SDXL``, or what else the keys look like.
         names: the key in the file for each key in ``shapes``.
         read: gives ``(key in the file, tensor)`` pairs for some keys, memory-mapped where the format allows.
@@ -99,7 +110,7 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
     safe = _is_safetensors(path)
     shapes = _safetensors_shapes(path) if safe else _pickle_shapes(path)
     kind = recognise(shapes)
-    names = {_without_published_prefix(key) if kind == SUPIR else key: key for key in shapes}
+    names = {canonical_key(key, kind): key for key in shapes}
     for key in UNUSED_SUPIR_KEYS:
         names.pop(key, None)
     return Checkpoint(
@@ -164,11 +175,24 @@ def recognise(keys: Iterable[str]) -> str:
     return "a file of unknown content"
 
 
+def canonical_key(key: str, kind: str) -> str:
+    """The name here of a key of a file of this kind."""
+    for pattern, name in PUBLISHED_NAMES.get(kind, ()):
+        key = re.sub(pattern, name, key)
+    return key
+
+
 _UNET = r"\nmodel\.diffusion_model\.input_blocks\."
 _VECTOR = r"\nmodel\.diffusion_model\.label_emb\."
 
 KINDS: tuple[tuple[str, tuple[str, ...]], ...] = (
     (SUPIR, (r"control_model\.input_hint_block\.0\.weight\n", r"project_modules\.\d+\.zero_conv\.weight\n")),
+    (PREVIEWER, (r"[._](lora|lora_down|lora_A)\b", r"attn2\.(processor\.)?ln_k_ip\.linear[._]lora")),
+    (AGGREGATOR, (r"\nref_conv_in\.weight\n", r"\ncontrolnet_mid_block\.0\.mlp_shared\.0\.weight\n")),
+    (
+        ADAPTER,
+        (r"\nimage_proj(_model)?\.latents\n", r"\n(ip_adapter|adapter_modules)\.1\.to_k_ip\.weight\n"),
+    ),
     ("a LoRA", (r"[._](lora_up|lora_down|lora_A|lora_B|hada_w1_a|lokr_w1)\b",)),
     (
         SDXL,
@@ -187,7 +211,6 @@ KINDS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("a Stable Diffusion 3 model", (r"[.\n]joint_blocks\.\d+\.",)),
     ("a Flux model", (r"[.\n]double_blocks\.\d+\.", r"[.\n]single_blocks\.\d+\.")),
     ("a Flux model in diffusers' layout", (r"[.\n]single_transformer_blocks\.\d+\.",)),
-    ("an InstantIR adapter", (r"\nimage_proj\.", r"\nip_adapter\.")),
     ("a ControlNet", (r"(control_model\.zero_convs|controlnet_cond_embedding|input_hint_block)\.",)),
     ("a UNet in diffusers' layout, not a single-file checkpoint", (r"\ndown_blocks\.\d+\.",)),
     ("a VAE", (r"(\n|first_stage_model\.)decoder\.(conv_in|mid)",)),
@@ -269,6 +292,9 @@ def _unpickle(path: Path) -> dict[str, Tensor]:
         raise UnsupportedCheckpointError(
             f"{path.name}: expected {EXPECTED}, this is a pickled {type(content).__name__}"
         )
+    for part in NESTED:
+        if isinstance(content.get(part), dict):
+            content |= {f"{part}.{key}": value for key, value in content.pop(part).items()}
     return {key: value for key, value in content.items() if isinstance(value, Tensor)}
 
 
@@ -288,10 +314,3 @@ def _guess(head: bytes) -> str:
 
 def _first_line(error: BaseException) -> str:
     return next(iter(str(error).splitlines()), type(error).__name__)
-
-
-def _without_published_prefix(key: str) -> str:
-    for published, ours in SUPIR_PREFIXES.items():
-        if key.startswith(published):
-            return ours + key[len(published) :]
-    return key

@@ -25,6 +25,9 @@ NEGATIVE_PROMPT = (
 SIZE_CONDITION = (1024, 1024, 0, 0, 1024, 1024)
 """SDXL's original size, crop and target size: as released always these, whatever the picture's size."""
 
+SIZE_WIDTH = 256
+"""Channels of the sinusoid of each of its numbers."""
+
 
 @dataclass(frozen=True, eq=False)
 class Conditioning:
@@ -39,15 +42,22 @@ class Conditioning:
     vector: Tensor
 
     @classmethod
-    def from_text(cls, context: Tensor, pooled: Tensor) -> Conditioning:
-        """Add the fixed size condition to encoded text; ``pooled`` is ``(B, pooled_width)``."""
-        sizes = timestep_embedding(torch.tensor(SIZE_CONDITION, device=pooled.device), 256).flatten()
-        return cls(context, torch.cat([pooled, sizes.to(pooled).expand(len(pooled), -1)], dim=1))
+    def from_text(
+        cls, context: Tensor, pooled: Tensor, sizes: Sequence[float] = SIZE_CONDITION
+    ) -> Conditioning:
+        """Add the size condition to encoded text; ``pooled`` is ``(B, pooled_width)``."""
+        sinusoids = timestep_embedding(torch.tensor(sizes, device=pooled.device), SIZE_WIDTH).flatten()
+        return cls(context, torch.cat([pooled, sinusoids.to(pooled).expand(len(pooled), -1)], dim=1))
 
     @classmethod
     def concatenate(cls, parts: Sequence[Conditioning]) -> Conditioning:
         """Rows of all the parts, in order."""
         return cls(torch.cat([part.context for part in parts]), torch.cat([part.vector for part in parts]))
+
+    def with_sizes(self, sizes: Sequence[float]) -> Conditioning:
+        """The same text under another size condition."""
+        pooled = self.vector[:, : -SIZE_WIDTH * len(SIZE_CONDITION)]
+        return Conditioning.from_text(self.context, pooled, sizes)
 
     def rows(self, count: int) -> Conditioning:
         """The same conditions for ``count`` rows, the given ones over and over."""

@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape
 
-from .settings import Settings
+from .settings import Common
 
 SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/compositeWithTrainedAlgorithmicMedia"
 """IPTC's digital source type: a composite that includes trained algorithmic media."""
 
-DESCRIPTION = "Generative restoration (SUPIR). Detail is reconstructed by a trained model and may differ from the scene."
+DESCRIPTION = (
+    "Generative restoration ({}). Detail is reconstructed by a trained model and may differ from the scene."
+)
 
 XMP_KEYWORD = "XML:com.adobe.xmp"
 
@@ -31,7 +33,7 @@ class Label:
         models: SHA-256 of each model file, by file name.
     """
 
-    settings: Settings
+    settings: Common
     caption: str
     scale: float
     size: tuple[int, int] | None
@@ -42,7 +44,7 @@ class Label:
         settings = asdict(self.settings)
         size = {"size": self.size} if self.size else {"scale": self.scale}
         return {
-            **provenance(),
+            **provenance(self.settings.method),
             "supir.seed": str(self.settings.seed),
             "supir.caption": self.caption,
             "supir.positive": settings.pop("positive"),
@@ -52,12 +54,12 @@ class Label:
         }
 
 
-def provenance() -> dict[str, str]:
+def provenance(method: str = "SUPIR") -> dict[str, str]:
     """The PNG text entries that every restored picture has."""
-    return {"Description": DESCRIPTION, "Software": "supir"}
+    return {"Description": DESCRIPTION.format(method), "Software": "supir"}
 
 
-def xmp_packet() -> str:
+def xmp_packet(description: str) -> str:
     """An XMP packet with the digital source type and the description."""
     return f"""<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
 <x:xmpmeta xmlns:x="adobe:ns:meta/">
@@ -66,7 +68,7 @@ def xmp_packet() -> str:
     xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/"
     xmlns:dc="http://purl.org/dc/elements/1.1/"
     Iptc4xmpExt:DigitalSourceType="{SOURCE_TYPE}">
-   <dc:description><rdf:Alt><rdf:li xml:lang="x-default">{escape(DESCRIPTION)}</rdf:li></rdf:Alt></dc:description>
+   <dc:description><rdf:Alt><rdf:li xml:lang="x-default">{escape(description)}</rdf:li></rdf:Alt></dc:description>
   </rdf:Description>
  </rdf:RDF>
 </x:xmpmeta>
@@ -80,7 +82,7 @@ def png_info(text: Mapping[str, str]) -> Any:
     info = PngInfo()
     for key, value in text.items():
         info.add_itxt(key, value)
-    info.add_itxt(XMP_KEYWORD, xmp_packet())
+    info.add_itxt(XMP_KEYWORD, xmp_packet(text["Description"]))
     return info
 
 

@@ -24,26 +24,22 @@ SDXL_WIDTH = 320
 
 
 @dataclass(frozen=True)
-class SupirModel:
-    """Everything that restores a picture.
+class SdxlModel:
+    """What every method has of SDXL.
 
     Attributes:
         unet: SDXL's frozen UNet.
         vae: SDXL's VAE.
         text: SDXL's text encoders.
-        adaptor: SUPIR's adaptor and connectors.
-        dr_encoder: SUPIR's degradation-robust encoder.
         device: where the networks compute; they wait on the CPU (see :meth:`at_work`).
-        files: the SDXL and the SUPIR file.
+        files: the SDXL file and the method's.
     """
 
     unet: UNet
     vae: VAE
     text: TextEncoders
-    adaptor: Adaptor
-    dr_encoder: Encoder
     device: torch.device
-    files: tuple[Path, Path]
+    files: tuple[Path, ...]
 
     @property
     def min_side(self) -> int:
@@ -61,6 +57,19 @@ class SupirModel:
             if self.device.type != "cpu":
                 for module in modules:
                     module.to("cpu")
+
+
+@dataclass(frozen=True)
+class SupirModel(SdxlModel):
+    """Everything that restores a picture with SUPIR.
+
+    Attributes:
+        adaptor: SUPIR's adaptor and connectors.
+        dr_encoder: SUPIR's degradation-robust encoder.
+    """
+
+    adaptor: Adaptor
+    dr_encoder: Encoder
 
 
 def min_side(config: UNetConfig) -> int:
@@ -89,8 +98,7 @@ def load_model(
         UnsupportedCheckpointError: a file is not what it should be, or the two do not fit each other.
         FileNotFoundError: a file or the tokenizer is missing.
     """
-    device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    dtype = dtype or (torch.float32 if device.type == "cpu" else torch.float16)
+    device, dtype = defaults(device, dtype)
     base, control = open_checkpoint(sdxl), open_checkpoint(supir)
     base.require(SDXL)
     control.require(SUPIR)
@@ -108,6 +116,14 @@ def load_model(
     )
 
 
+def defaults(
+    device: str | torch.device | None, dtype: torch.dtype | None
+) -> tuple[torch.device, torch.dtype]:
+    """Where to compute, a GPU if there is one, and in what precision, float16 on a GPU."""
+    device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    return device, dtype or (torch.float32 if device.type == "cpu" else torch.float16)
+
+
 def load_unet(checkpoint: Checkpoint, dtype: torch.dtype | None = None, **seams: Any) -> UNet:
     """Build SDXL's UNet.
 
@@ -116,7 +132,7 @@ def load_unet(checkpoint: Checkpoint, dtype: torch.dtype | None = None, **seams:
         dtype: of the weights; the file's own, memory-mapped, where none is given.
         seams: ``operations`` and ``attention`` of the modules.
     """
-    return _build(
+    return build(
         checkpoint,
         lambda **given: UNet(UNetConfig.from_shapes(without_prefix(checkpoint.shapes, UNET)), **given),
         lambda _: checkpoint.under(UNET, dtype),
@@ -126,7 +142,7 @@ def load_unet(checkpoint: Checkpoint, dtype: torch.dtype | None = None, **seams:
 
 def load_vae(checkpoint: Checkpoint, dtype: torch.dtype | None = None, **seams: Any) -> VAE:
     """Build SDXL's VAE; arguments as in ``load_unet``."""
-    return _build(
+    return build(
         checkpoint,
         lambda **given: VAE(VAEConfig.from_shapes(without_prefix(checkpoint.shapes, FIRST_STAGE)), **given),
         lambda _: checkpoint.under(FIRST_STAGE, dtype),
@@ -139,7 +155,7 @@ def load_text(checkpoint: Checkpoint, tokenizer: Any, dtype: torch.dtype | None 
     keys = [
         key for key in checkpoint.shapes if key.startswith((CLIP_L, CLIP_G)) and not UNUSED.fullmatch(key)
     ]
-    text = _build(
+    text = build(
         checkpoint,
         lambda: TextEncoders(checkpoint.shapes, tokenizer),
         lambda module: text_state_dict(checkpoint.tensors(keys, dtype), module),
@@ -151,7 +167,7 @@ def load_text(checkpoint: Checkpoint, tokenizer: Any, dtype: torch.dtype | None 
 def load_adaptor(checkpoint: Checkpoint, dtype: torch.dtype | None = None, **seams: Any) -> Adaptor:
     """Build SUPIR's adaptor and connectors; arguments as in ``load_unet``, but from SUPIR weights."""
     keys = [key for key in checkpoint.shapes if not key.startswith("denoise_encoder.")]
-    return _build(
+    return build(
         checkpoint,
         lambda **given: Adaptor(
             UNetConfig.from_shapes(without_prefix(checkpoint.shapes, "control_model.")), **given
@@ -163,7 +179,7 @@ def load_adaptor(checkpoint: Checkpoint, dtype: torch.dtype | None = None, **sea
 
 def load_dr_encoder(checkpoint: Checkpoint, dtype: torch.dtype | None = None, **seams: Any) -> Encoder:
     """Build SUPIR's degradation-robust encoder; arguments as in ``load_adaptor``."""
-    return _build(
+    return build(
         checkpoint,
         lambda **given: Encoder(VAEConfig.from_shapes(checkpoint.shapes, "denoise_encoder"), **given),
         lambda _: checkpoint.under("denoise_encoder.", dtype),
@@ -171,13 +187,23 @@ def load_dr_encoder(checkpoint: Checkpoint, dtype: torch.dtype | None = None, **
     )
 
 
-def _build(
+def build(
     checkpoint: Checkpoint,
     make: Callable[..., Any],
     state: Callable[[Any], dict[str, torch.Tensor]],
     **seams: Any,
 ) -> Any:
-    """Build a module without weights, then assign them; nothing is left behind where that fails."""
+    """Build a module without weights, then assign them; nothing is left behind where that fails.
+
+    Args:
+        checkpoint: the file.
+        make: makes the module; takes ``seams`` or nothing.
+        state: gives its state dict, from the module of PyTorch's own layers.
+        seams: ``operations`` and ``attention`` of the module.
+
+    Raises:
+        UnsupportedCheckpointError: the tensors do not fit.
+    """
     try:
         with torch.device("meta"):
             plain = make()
@@ -194,12 +220,7 @@ def _build(
 
 def _check_pair(unet: UNet, adaptor: Adaptor, base: Checkpoint, control: Checkpoint) -> None:
     """The adaptor must be of the UNet's widths, and the UNet must take a plain latent."""
-    if unet.config.in_channels != adaptor.control_model.config.in_channels:
-        raise UnsupportedCheckpointError(
-            f"{base.path.name}: its UNet takes {unet.config.in_channels} channels, expected "
-            f"{adaptor.control_model.config.in_channels}; an inpainting or editing model does not serve, "
-            "use the plain SDXL model it was made from"
-        )
+    check_channels(unet, base, adaptor.control_model.config.in_channels)
     theirs, ours = unet.config, adaptor.control_model.config
     for name in ("widths", "context_width", "vector_width"):
         if getattr(theirs, name) != getattr(ours, name):
@@ -207,3 +228,17 @@ def _check_pair(unet: UNet, adaptor: Adaptor, base: Checkpoint, control: Checkpo
                 f"{base.path.name} and {control.path.name} do not belong together: {name.replace('_', ' ')} "
                 f"{getattr(theirs, name)} against {getattr(ours, name)}"
             )
+
+
+def check_channels(unet: UNet, base: Checkpoint, expected: int = 4) -> None:
+    """Refuse a UNet that takes more than a plain latent.
+
+    Raises:
+        UnsupportedCheckpointError: it does.
+    """
+    if unet.config.in_channels != expected:
+        raise UnsupportedCheckpointError(
+            f"{base.path.name}: its UNet takes {unet.config.in_channels} channels, expected "
+            f"{expected}; an inpainting or editing model does not serve, "
+            "use the plain SDXL model it was made from"
+        )

@@ -12,17 +12,18 @@ from torch import Tensor
 from .colorfix import fix_color
 from .conditioning import Conditioning, full_prompt
 from .config import LATENT_PIXELS
-from .denoiser import GuidedDenoiser
-from .model import SupirModel
+from .denoiser import Denoiser, GuidedDenoiser
+from .model import SdxlModel, SupirModel
 from .sampling import (
+    Callback,
     sample_restore_dpmpp_2m_sde,
     sample_restore_edm,
     schedule,
     seeded_noise,
     start_latent,
 )
-from .settings import PRESETS, SIDE_MULTIPLE, Settings
-from .tiling import count_calls, tile_denoiser, tile_grid
+from .settings import PRESETS, SIDE_MULTIPLE, Common, Settings
+from .tiling import TileableDenoiser, count_calls, tile_denoiser, tile_grid
 from .vae import from_unit, to_unit
 
 
@@ -36,7 +37,10 @@ class Progress(NamedTuple):
 
 
 class Restored(NamedTuple):
-    """Both pictures ``(B, 3 or 4, H, W)`` in [0, 1]: the result, and what the degradation-robust VAE makes alone."""
+    """Both pictures ``(B, 3 or 4, H, W)`` in [0, 1]: the result, and what it began from.
+
+    With SUPIR that is what the degradation-robust VAE makes alone, with InstantIR the damaged picture, enlarged.
+    """
 
     image: Tensor
     stage1: Tensor
@@ -96,11 +100,7 @@ def restore(
     Raises:
         ValueError: the picture is not of that form, or the number of captions does not fit the tiles.
     """
-    _check_picture(picture)
-    if scale <= 0:
-        raise ValueError(f"scale must be above 0, got {scale}")
-    target = size or scaled_size(picture, scale)
-    canvas = Canvas.plan(target, model.min_side if settings.min_side is None else settings.min_side)
+    canvas = plan_canvas(model, picture, settings, scale, size)
     report = callback or (lambda progress: None)
     captions = [caption] if isinstance(caption, str) else list(caption)
     _check_captions(captions, canvas, settings)
@@ -109,7 +109,7 @@ def restore(
     placed = canvas.place(picture[:, :3].to(model.device, torch.float32))
     z_lq, stage1, z_center = encode_stage1(model, placed, settings)
     del placed  # a large picture is large
-    positives, negative = encode_prompts(model, captions, settings)
+    positives, negative = encode_prompts(model, captions, settings.positive, settings.negative)
     denoiser = GuidedDenoiser(
         model.unet, model.adaptor, z_lq, positives, negative, settings.cfg, settings.control
     )
@@ -118,9 +118,39 @@ def restore(
     report(Progress("decode", 0, 1))
     with model.at_work(model.vae):
         image = to_unit(model.vae.decode(latent, settings.vae_tile))
-    image = fix_color(image, stage1, settings.color_fix, settings.color_strength).clamp_(0, 1)
-    alpha = resize(picture[:, 3:].to(image), target)
-    return Restored(*(torch.cat([canvas.take(part), alpha], dim=1) for part in (image, stage1)))
+    return finish(image, stage1, picture, canvas, settings)
+
+
+def plan_canvas(
+    model: SdxlModel, picture: Tensor, settings: Common, scale: float, size: tuple[int, int] | None
+) -> Canvas:
+    """Lay out pictures; arguments as in :func:`restore`.
+
+    Raises:
+        ValueError: the picture is not of the form expected, or the scale is not above 0.
+    """
+    _check_picture(picture)
+    target = target_size(picture, scale, size)
+    return Canvas.plan(target, model.min_side if settings.min_side is None else settings.min_side)
+
+
+def finish(image: Tensor, start: Tensor, picture: Tensor, canvas: Canvas, settings: Common) -> Restored:
+    """Fix the colours of ``image`` by ``start``, cut both to the target and give them the alpha of ``picture``."""
+    image = fix_color(image, start, settings.color_fix, settings.color_strength).clamp_(0, 1)
+    alpha = resize(picture[:, 3:].to(image), canvas.target)
+    return Restored(*(torch.cat([canvas.take(part), alpha], dim=1) for part in (image, start)))
+
+
+def target_size(picture: Tensor, scale: float, size: tuple[int, int] | None = None) -> tuple[int, int]:
+    """(height, width) of the result: ``size``, else the picture's times ``scale``.
+
+    Raises:
+        ValueError: the scale is not above 0.
+    """
+    if scale <= 0:
+        raise ValueError(f"scale must be above 0, got {scale}")
+    height, width = (max(1, round(side * scale)) for side in picture.shape[2:])
+    return size or (height, width)
 
 
 def encode_stage1(
@@ -147,12 +177,12 @@ def encode_stage1(
 
 
 def encode_prompts(
-    model: SupirModel, captions: Sequence[str], settings: Settings
+    model: SdxlModel, captions: Sequence[str], quality: str, negative: str
 ) -> tuple[list[Conditioning], Conditioning]:
     """Encode the captions with the quality words, and the negative prompt: positives, negative."""
-    texts = [full_prompt(caption, settings.positive) for caption in captions]
+    texts = [full_prompt(caption, quality) for caption in captions]
     with model.at_work(model.text):
-        encoded = model.text.encode([*texts, settings.negative])
+        encoded = model.text.encode([*texts, negative])
     rows = [
         Conditioning(context[None], vector[None])
         for context, vector in zip(encoded.context, encoded.vector, strict=True)
@@ -169,6 +199,28 @@ def sample(
     """Sample the restored latent, in tiles where it is larger than one: shaped as ``denoiser.z_lq``."""
     z_lq = denoiser.z_lq
     sigmas = schedule(settings.steps, settings.sampler)
+    tiled, on_step = in_tiles(denoiser, z_lq, sigmas, settings, report)
+    noise = seeded_noise([settings.seed + row for row in range(len(z_lq))])
+    x = start_latent(noise(z_lq.float()), sigmas)
+    shared = {
+        "z_center": z_center,
+        "restoration_scale": settings.restoration_scale,
+        "s_noise": settings.s_noise,
+        "callback": on_step,
+    }
+    if settings.sampler == "edm":
+        return sample_restore_edm(tiled, x, sigmas, noise, s_churn=settings.s_churn, **shared)
+    return sample_restore_dpmpp_2m_sde(tiled, x, sigmas, noise, **shared)
+
+
+def in_tiles(
+    denoiser: TileableDenoiser,
+    z_lq: Tensor,
+    sigmas: Tensor,
+    settings: Common,
+    report: Callable[[Progress], None],
+) -> tuple[Denoiser, Callback]:
+    """A denoiser in the tiles that the settings ask for, and a sampler's callback, which both report their progress."""
     window, overlap = settings.latent_tile
     grid = {"shifting": settings.shifting, "tiles_per_call": settings.tiles_per_call}
     height, width = z_lq.shape[2:]
@@ -183,31 +235,8 @@ def sample(
     def on_step(step: int, denoised: Tensor) -> None:
         report(Progress("sample", done, total, denoised))
 
-    tiled = tile_denoiser(
-        denoiser,
-        window,
-        overlap,
-        blend=settings.blend,
-        on_tile=on_tile,
-        **grid,
-    )
-    noise = seeded_noise([settings.seed + row for row in range(len(z_lq))])
-    x = start_latent(noise(z_lq.float()), sigmas)
-    shared = {
-        "z_center": z_center,
-        "restoration_scale": settings.restoration_scale,
-        "s_noise": settings.s_noise,
-        "callback": on_step,
-    }
-    if settings.sampler == "edm":
-        return sample_restore_edm(tiled, x, sigmas, noise, s_churn=settings.s_churn, **shared)
-    return sample_restore_dpmpp_2m_sde(tiled, x, sigmas, noise, **shared)
-
-
-def scaled_size(picture: Tensor, scale: float) -> tuple[int, int]:
-    """(height, width) of a picture ``(B, C, H, W)`` times a factor, at least one pixel."""
-    height, width = (max(1, round(side * scale)) for side in picture.shape[2:])
-    return height, width
+    tiled = tile_denoiser(denoiser, window, overlap, blend=settings.blend, on_tile=on_tile, **grid)
+    return tiled, on_step
 
 
 def resize(image: Tensor, size: tuple[int, int]) -> Tensor:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 from .conditioning import NEGATIVE_PROMPT, POSITIVE_PROMPT
 from .config import LATENT_PIXELS
@@ -20,19 +22,10 @@ CHOICES = {
 
 
 @dataclass(frozen=True)
-class Settings:
-    """How to restore. Sizes are in pixels of the result.
+class Common:
+    """What both methods let a user set. Sizes are in pixels of the result.
 
     Attributes:
-        steps: sampling steps.
-        sampler: ``"edm"`` or ``"dpmpp_2m_sde"``.
-        cfg: classifier-free guidance, from the first noise level to the last; larger invents more detail.
-        control: strength of the adaptor, likewise; 1 follows the input, less lets the model roam.
-        restoration_scale: exponent of restoration guidance; larger pulls *less* towards the input, 0 is off.
-        s_churn: fresh noise over all the steps (EDM).
-        s_noise: standard deviation of added noise; more gives more texture.
-        positive: quality words that follow the caption.
-        negative: what to keep away from.
         seed: of all noise; row i of a batch has ``seed + i``.
         tile: side of a sampling tile, a multiple of 64.
         overlap: how much neighbouring tiles share, a multiple of 8; ``None`` for a quarter of the tile.
@@ -40,20 +33,13 @@ class Settings:
         shifting: move the tile grid at every step.
         tiles_per_call: tiles that go through the network together.
         vae_tile: side of the square of pixels whose memory the VAE may use.
-        color_fix: ``"wavelet"``, ``"adain"`` or ``"none"``, against the stage-1 picture.
+        color_fix: ``"wavelet"``, ``"adain"`` or ``"none"``, against the picture that sampling starts from.
         color_strength: 0 to 1.
         min_side: shortest side to work at; ``None`` for what the model was trained at.
     """
 
-    steps: int = 50
-    sampler: str = "edm"
-    cfg: Linear = Linear(start=3.0, end=6.0)  # noqa: RUF009 (frozen)
-    control: Linear = Linear(start=1.0, end=1.0)  # noqa: RUF009 (frozen)
-    restoration_scale: float = 0.0
-    s_churn: float = 5.0
-    s_noise: float = 1.02
-    positive: str = POSITIVE_PROMPT
-    negative: str = NEGATIVE_PROMPT
+    method: ClassVar[str]
+
     seed: int = 0
     tile: int = 1024
     overlap: int | None = None
@@ -67,11 +53,8 @@ class Settings:
 
     def __post_init__(self) -> None:
         """Refuse what cannot work, with a word on what would."""
-        for name, choices in CHOICES.items():
-            if getattr(self, name) not in choices:
-                listed = " or ".join(f'"{choice}"' for choice in choices)
-                raise ValueError(f'{name} must be {listed}, got "{getattr(self, name)}"')
-        for name in ("steps", "tiles_per_call", "vae_tile"):
+        self.check_choices({name: CHOICES[name] for name in ("blend", "color_fix")})
+        for name in ("tiles_per_call", "vae_tile"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         if self.tile < SIDE_MULTIPLE or self.tile % SIDE_MULTIPLE:
@@ -82,11 +65,54 @@ class Settings:
                 f"got {self.overlap}"
             )
 
+    def check_choices(self, choices: Mapping[str, Sequence[str]]) -> None:
+        """Refuse a value that is not among its choices."""
+        for name, listed in choices.items():
+            if getattr(self, name) not in listed:
+                words = " or ".join(f'"{choice}"' for choice in listed)
+                raise ValueError(f'{name} must be {words}, got "{getattr(self, name)}"')
+
     @property
     def latent_tile(self) -> tuple[int, int]:
         """Side of a tile and overlap, in latent pixels."""
         overlap = self.tile // 4 if self.overlap is None else self.overlap
         return self.tile // LATENT_PIXELS, overlap // LATENT_PIXELS
+
+
+@dataclass(frozen=True)
+class Settings(Common):
+    """How to restore with SUPIR. See Common for the others; its colour fix is against the stage-1 picture.
+
+    Attributes:
+        steps: sampling steps.
+        sampler: ``"edm"`` or ``"dpmpp_2m_sde"``.
+        cfg: classifier-free guidance, from the first noise level to the last; larger invents more detail.
+        control: strength of the adaptor, likewise; 1 follows the input, less lets the model roam.
+        restoration_scale: exponent of restoration guidance; larger pulls *less* towards the input, 0 is off.
+        s_churn: fresh noise over all the steps (EDM).
+        s_noise: standard deviation of added noise; more gives more texture.
+        positive: quality words that follow the caption.
+        negative: what to keep away from.
+    """
+
+    method: ClassVar[str] = "SUPIR"
+
+    steps: int = 50
+    sampler: str = "edm"
+    cfg: Linear = Linear(start=3.0, end=6.0)  # noqa: RUF009 (frozen)
+    control: Linear = Linear(start=1.0, end=1.0)  # noqa: RUF009 (frozen)
+    restoration_scale: float = 0.0
+    s_churn: float = 5.0
+    s_noise: float = 1.02
+    positive: str = POSITIVE_PROMPT
+    negative: str = NEGATIVE_PROMPT
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot work, with a word on what would."""
+        super().__post_init__()
+        self.check_choices({"sampler": CHOICES["sampler"]})
+        if self.steps < 1:
+            raise ValueError(f"steps must be at least 1, got {self.steps}")
 
 
 PRESETS: dict[str, Settings] = {

@@ -123,14 +123,14 @@ class UNet(Encoder):
         return self.out(h)
 
 
-def run_block(block: nn.Module, h: Tensor, emb: Tensor, context: Tensor | Text) -> Tensor:
+def run_block(block: nn.Module, h: Tensor, emb: Tensor, context: Tensor | Text | None) -> Tensor:
     """Run the layers of one block, each with the inputs of its kind."""
     for layer in block.children():
         h = run_layer(layer, h, emb, context)
     return h
 
 
-def run_layer(layer: nn.Module, h: Tensor, emb: Tensor, context: Tensor | Text) -> Tensor:
+def run_layer(layer: nn.Module, h: Tensor, emb: Tensor, context: Tensor | Text | None) -> Tensor:
     """Run one layer of a block."""
     if isinstance(layer, ResBlock):
         return layer(h, emb)

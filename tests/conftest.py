@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from supir_core import cli
 from supir_core.demo import load_demo_model
 
 GOLDEN = Path(__file__).parent / "data" / "golden"
@@ -36,3 +37,15 @@ def seed():
 @pytest.fixture(scope="session")
 def demo_model():
     return load_demo_model()
+
+
+@pytest.fixture
+def run(demo_model, monkeypatch, capsys):
+    """Run the command on the demo model; gives the exit code and what it wrote to stderr."""
+    monkeypatch.setattr("supir_core.demo.load_demo_model", lambda: demo_model)
+
+    def run(*arguments):
+        code = cli.main([str(argument) for argument in arguments])
+        return code, capsys.readouterr().err
+
+    return run

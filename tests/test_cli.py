@@ -23,18 +23,6 @@ def write_picture(path, size=(40, 30), mode="RGB", **options):
     return path
 
 
-@pytest.fixture
-def run(demo_model, monkeypatch, capsys):
-    """Run the command on the demo model; gives the exit code and what it wrote to stderr."""
-    monkeypatch.setattr("supir_core.demo.load_demo_model", lambda: demo_model)
-
-    def run(*arguments):
-        code = cli.main([str(argument) for argument in arguments])
-        return code, capsys.readouterr().err
-
-    return run
-
-
 def test_a_picture_is_restored_and_labelled(run, demo_model, tmp_path):
     source = write_picture(tmp_path / "old photo.v1.jpg")
     result = tmp_path / "out.png"
@@ -90,7 +78,7 @@ def test_one_bad_picture_does_not_stop_the_others(run, tmp_path):
 def test_an_interrupt_keeps_what_is_done(run, tmp_path, monkeypatch):
     for name in ("a.png", "b.png"):
         write_picture(tmp_path / name)
-    real, calls = cli.run_batch.__globals__["restore"], []
+    real, calls = cli.restore, []
 
     def interrupted(*args, **options):
         calls.append(1)
@@ -98,7 +86,7 @@ def test_an_interrupt_keeps_what_is_done(run, tmp_path, monkeypatch):
             raise KeyboardInterrupt
         return real(*args, **options)
 
-    monkeypatch.setattr("supir_core.batch.restore", interrupted)
+    monkeypatch.setattr("supir_core.cli.restore", interrupted)
     code, said = run(
         "restore", tmp_path / "a.png", tmp_path / "b.png", "-o", tmp_path / "out", "--demo", *FAST
     )

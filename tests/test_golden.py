@@ -6,9 +6,16 @@ from functools import cache
 import pytest
 import torch
 
+from supir_core.blocks import Text
 from supir_core.colorfix import fix_color
 from supir_core.conditioning import Conditioning
 from supir_core.connectors import ZeroCrossAttn, ZeroSFT
+from supir_core.denoiser import training_sigmas
+from supir_core.instantir.aggregator import ResidualFusion
+from supir_core.instantir.denoiser import attentions
+from supir_core.instantir.image_attention import TextAndImage
+from supir_core.instantir.previewer import one_step_preview
+from supir_core.instantir.sampling import instantir_sigmas, noised, sample_ddpm
 from supir_core.sampling import (
     ddpm_sigmas,
     karras_sigmas,
@@ -20,6 +27,7 @@ from supir_core.tiling import exact_weights, tile_denoiser, tile_grid
 
 from .conftest import ERRORS
 from .golden import Golden, draws, relative_error
+from .golden_instantir import InstantGolden
 
 MODULE, SAMPLER = 1e-4, 1e-3  # float32, reordered sums; measured here: 6e-6 and 2e-5 at most
 
@@ -55,10 +63,13 @@ def test_golden_file(golden_file, request):
 
 @cache
 def _golden(folder):
-    return Golden(folder)
+    golden = Golden(folder)
+    return InstantGolden(folder) if "resampler" in golden.manifest else golden
 
 
-INPUTS = re.compile(r"lq|xt|x|t|y|context|sigma|noise|z_stage1|eps\.\d+|image|content|style|c|c\d+|h|h_ori")
+INPUTS = re.compile(
+    r"lq|xt|x|t|y|context|sigma|noise|z_stage1|eps\.\d+|image|content|style|c|c\d+|h|h_ori|z_lq|pooled|dino|size_ids"
+)
 
 
 def adaptor(golden, g, _):
@@ -155,10 +166,49 @@ def sampler(golden, g, name):
     return [("out", out)]
 
 
+def step(golden, g, _):
+    """One step of InstantIR, part by part, then through the denoiser."""
+    unet, adapter, previewer, aggregator = (getattr(golden.networks, name) for name in NETWORKS)
+    t, x, z_lq = g["t"].expand(2), g["x"], g["z_lq"].expand(2, -1, -1, -1)
+    _, prompts = golden.inputs(g)
+    y = Conditioning.concatenate(prompts).vector
+    temb = unet.embed(t, y)
+    yield "temb", temb
+    sigmas = torch.cat([training_sigmas()[t[:1]], torch.zeros(1)])
+    denoiser = golden.denoiser(g, sigmas, {"guidance_scale": 7.0})
+    text = Text(g["context"])
+    contexts = [
+        TextAndImage(text, dict(zip(attentions(unet), denoiser.image.at(0, branched, 1), strict=True)))
+        for branched in (False, True)
+    ]
+    yield "tokens", adapter.image_proj(g["dino"])
+    yield "eps_no_aggregator", unet(x, t, contexts[0], y)
+    with previewer.beside(unet, adapter):
+        yield "tokens_previewer", adapter.image_proj(g["dino"])
+        eps = unet(x, t, contexts[1], y)
+    yield "eps_previewer", eps
+    preview = one_step_preview(eps, x, sigmas[:1].expand(2), t)
+    yield "preview", preview
+    residuals = aggregator(z_lq, preview, t, y)
+    for name in g:
+        if part := re.fullmatch(r"residual\.(\d|mid)", name):
+            yield name, residuals.middle if part[1] == "mid" else residuals.skips[int(part[1])]
+    yield "eps", unet(x, t, contexts[0], y, ResidualFusion(residuals))
+
+
+def loop(golden, g, name):
+    run = golden.manifest["loops"][name.removeprefix("loop_")]
+    sigmas = instantir_sigmas(run["steps"])
+    starts = noised(g["z_lq"], g["noise"], sigmas), start_latent(g["noise"], sigmas)
+    x = starts[0] if run.get("init_latents_with_lq", True) else starts[1]
+    return [("out", sample_ddpm(golden.denoiser(g, sigmas, run), x, sigmas, draws(g)))]
+
+
+NETWORKS = ("unet", "adapter", "previewer", "aggregator")
 CHECKS = [
     (check.__name__, check, MODULE)
-    for check in (adaptor, denoiser_unet, connectors, vae, schedules, denoiser, tile_weights, colorfix)
-] + [(r"sampler_.*", sampler, SAMPLER)]
+    for check in (adaptor, denoiser_unet, connectors, vae, schedules, denoiser, tile_weights, colorfix, step)
+] + [(r"sampler_.*", sampler, SAMPLER), (r"loop_.*", loop, SAMPLER)]
 
 
 @pytest.mark.parametrize("steps", [0, 1001])

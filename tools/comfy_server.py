@@ -28,7 +28,14 @@ WEIGHTS = {
         "sd_xl_base_1.0_0.9vae.safetensors",
         "juggernautXL_v9Rdphoto2Lightning.safetensors",
     ),
-    "model_patches": ("SUPIR-v0Q_fp16.safetensors", "SUPIR-v0F_fp16.safetensors"),
+    "model_patches": (
+        "SUPIR-v0Q_fp16.safetensors",
+        "SUPIR-v0F_fp16.safetensors",
+        "adapter.pt",
+        "aggregator.pt",
+        "previewer_lora_weights.bin",
+    ),
+    "clip_vision": ("dinov2-large.safetensors",),
 }
 """The files that the workflows name, by folder."""
 

@@ -14,8 +14,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from comfy_server import PACK, ROOT, ComfyServer, add_placeholders, find_comfyui, make_base
+from instantir_workflows import INSTANTIR_DESCRIPTIONS
 from PIL import Image
 from workflow_graph import Graph, Node, ObjectInfo, Output
+from workflow_models import LIGHTNING, SUPIR_F, Loaded
 from workflow_notes import NOTES
 
 WORKFLOWS = ROOT / "workflows"
@@ -23,62 +25,11 @@ API = WORKFLOWS / "api"
 QUICK_START = ROOT / "docs" / "quick_start.png"
 THUMBNAIL_WIDTH, QUICK_START_WIDTH = 400, 1200
 
-HUB = "https://huggingface.co"
-SDXL = "sd_xl_base_1.0_0.9vae.safetensors"
-LIGHTNING = "juggernautXL_v9Rdphoto2Lightning.safetensors"
-SUPIR_Q, SUPIR_F = "SUPIR-v0Q_fp16.safetensors", "SUPIR-v0F_fp16.safetensors"
-SOURCES = {
-    SDXL: "stabilityai/stable-diffusion-xl-base-1.0",
-    LIGHTNING: "AiWise/Juggernaut-XL-V9-GE-RDPhoto2-Lightning_4S",
-    SUPIR_Q: "Kijai/SUPIR_pruned",
-    SUPIR_F: "Kijai/SUPIR_pruned",
-}
-FOLDERS = {SDXL: "checkpoints", LIGHTNING: "checkpoints", SUPIR_Q: "model_patches", SUPIR_F: "model_patches"}
-
 DEMO_CAPTION = "A woman in uniform."
 TILE_CAPTIONS = """A blue sky with white clouds, a girl with long yellow hair.
 A girl with long yellow hair before a blue sky, a cloud.
 Green grass, a pink dress, an outstretched arm.
 Green hills, a pink dress, an outstretched arm."""
-
-
-def download(name: str) -> dict[str, str]:
-    """Where ComfyUI may fetch a file that is missing."""
-    return {
-        "name": name,
-        "url": f"{HUB}/{SOURCES[name]}/resolve/main/{name}",
-        "directory": FOLDERS[name],
-    }
-
-
-class Loaded:
-    """The first two columns: what to know, and models with a picture."""
-
-    def __init__(self, graph: Graph, checkpoint: str = SDXL, supir: str = SUPIR_Q):
-        graph.column("Read me", 400)
-        graph.note(*NOTES[graph.name])
-        graph.column("Models and picture", 360)
-        self.base = graph.add("CheckpointLoaderSimple", models=[download(checkpoint)], ckpt_name=checkpoint)
-        self.supir = graph.add("SupirModelLoader", models=[download(supir)], file=supir)["supir_model"]
-        self.image = graph.add("LoadImage", height=340, image="example.png")["IMAGE"]
-
-    def encode(self, graph: Graph, scale: float) -> Node:
-        """Stage 1 of the picture."""
-        return graph.add(
-            "SupirEncode", supir_model=self.supir, vae=self.base["VAE"], image=self.image, scale=scale
-        )
-
-    def restore(self, graph: Graph, **given: object) -> Node:
-        """The whole restoration."""
-        sockets = {name.lower(): self.base[name] for name in ("MODEL", "CLIP", "VAE")}
-        return graph.add(
-            "SupirRestore", height=440, **sockets, supir_model=self.supir, image=self.image, **given
-        )
-
-    def decode(self, graph: Graph, latent: Output, stage1: Node) -> Output:
-        """Latent to picture."""
-        decoded = graph.add("VAEDecode", samples=latent, vae=self.base["VAE"])
-        return graph.add("SupirColorFix", image=decoded["IMAGE"], reference=stage1["stage1"])["image"]
 
 
 def restore(graph: Graph) -> None:
@@ -98,6 +49,42 @@ def restore_4k_tiles(graph: Graph) -> None:
     graph.column("Result", 420)
     graph.add("SupirSaveImage", 360, images=restored["image"], filename_prefix="SUPIR/restored_4k")
     graph.add("PreviewImage", 220, "Stage 1", images=restored["stage1"])
+
+
+def restore_captioned(graph: Graph) -> None:
+    """The quick start, with LLaVA's words on stage 1."""
+    loaded = Loaded(graph)
+    graph.column("Stage 1, described", 400)
+    stage1 = loaded.encode(graph, scale=1.0)
+    captioner = loaded.captioner(graph)
+    caption = graph.add("SupirCaption", 300, captioner=captioner, image=stage1["stage1"])["caption"]
+    graph.beside(300)
+    graph.add("PreviewAny", 340, "The caption", source=caption)
+    graph.note(*NOTES["caption"])
+    graph.column("Restore", 400)
+    restored = loaded.restore(graph, caption=caption, scale=2.0, preset="quality")
+    graph.column("Result", 420)
+    graph.add("SupirSaveImage", 480, images=restored["image"], filename_prefix="SUPIR/restored_captioned")
+
+
+def restore_4k_captioned(graph: Graph) -> None:
+    """Four times as large; LLaVA describes each tile of stage 1."""
+    loaded = Loaded(graph)
+    graph.column("Stage 1, every tile described", 400)
+    stage1 = loaded.encode(graph, scale=4.0)
+    captioner = loaded.captioner(graph)
+    geometry = {
+        "tile": graph.add("PrimitiveInt", title="Tile", value=1024)["INT"],
+        "overlap": graph.add("PrimitiveInt", title="Overlap", value=256)["INT"],
+    }
+    graph.beside(400)
+    shared = {"captioner": captioner, "image": stage1["stage1"], **geometry}
+    described = graph.add("SupirCaptionTiles", 340, max_tokens=100, **shared)
+    graph.add("PreviewAny", 340, "The captions, a line for each tile", source=described["lines"])
+    graph.note(*NOTES["captions"])
+    graph.column("Prompts", 360)
+    prompts = graph.add("SupirConditioning", 400, clip=loaded.base["CLIP"], caption=described["captions"])
+    sample_prompted(graph, loaded, stage1, prompts, preset="quality", **geometry)
 
 
 def step_by_step(graph: Graph) -> None:
@@ -144,6 +131,11 @@ def sample_in_one(graph: Graph, loaded: Loaded, caption: dict[str, object], **gi
     graph.column("Stage 1 and prompts", 360)
     stage1 = loaded.encode(graph, scale=2.0)
     prompts = graph.add("SupirConditioning", 400, clip=loaded.base["CLIP"], **caption)
+    sample_prompted(graph, loaded, stage1, prompts, **given)
+
+
+def sample_prompted(graph: Graph, loaded: Loaded, stage1: Node, prompts: Node, **given: object) -> None:
+    """Our sampler in one node; latent to file."""
     graph.column("Sampling", 340)
     sampled = graph.add(
         "SupirSampler",
@@ -231,11 +223,14 @@ def demo(graph: Graph) -> None:
 
 DESCRIPTIONS: tuple[Callable[[Graph], None], ...] = (
     restore,
+    restore_captioned,
     restore_4k_tiles,
+    restore_4k_captioned,
     step_by_step,
     lightning,
     per_tile_prompts,
     custom_sampling,
+    *INSTANTIR_DESCRIPTIONS,
     demo,
 )
 

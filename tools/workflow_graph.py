@@ -113,7 +113,8 @@ class Graph:
             height: of the node, where it should have more than it needs.
             title: in place of the node's own.
             models: name, url and directory of the files it asks for, for ComfyUI's offer to download them.
-            given: the inputs: ``Output`` for a link, else a widget's value; others have their defaults.
+            given: the inputs: ``Output`` for a link, also in a widget's place, else a widget's value; others have
+                their defaults.
 
         Raises:
             ValueError: an input that the node does not have.
@@ -124,16 +125,17 @@ class Graph:
             raise ValueError(f"{kind} has no input {', '.join(sorted(unknown))}; it has {', '.join(inputs)}")
         sockets = {name: spec for name, spec in inputs.items() if not _is_widget(spec)}
         widgets = {name: spec for name, spec in inputs.items() if name not in sockets}
-        values = {name: given.get(name, _options(spec).get("default")) for name, spec in widgets.items()}
+        links = {name: value for name, value in given.items() if isinstance(value, Output)}
+        chosen = {name: value for name, value in given.items() if name not in links}
+        values = {name: chosen.get(name, _options(spec).get("default")) for name, spec in widgets.items()}
         names, kinds = said["output_name"], said["output"]
         entry = self._place(kind, max(height, _height(len(sockets), len(names), list(widgets.values()))))
         number = entry["id"]
         entry["inputs"] = [
-            {"name": name, "type": _kind(spec), "link": self._link(given.get(name), number, slot)}
-            for slot, (name, spec) in enumerate(sockets.items())
-        ] + [
-            {"name": name, "type": _kind(spec), "widget": {"name": name}, "link": None}
-            for name, spec in widgets.items()
+            {"name": name, "type": _kind(spec)}
+            | ({"widget": {"name": name}} if name in widgets else {})
+            | {"link": self._link(links.get(name), number, slot)}
+            for slot, (name, spec) in enumerate({**sockets, **widgets}.items())
         ]
         entry["outputs"] = [
             {"name": name, "type": kind, "links": []} for name, kind in zip(names, kinds, strict=True)

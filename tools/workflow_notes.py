@@ -4,6 +4,9 @@ from __future__ import annotations
 
 SUPIR_PAGE = "https://huggingface.co/Kijai/SUPIR_pruned"
 SDXL_PAGE = "https://huggingface.co/stabilityai/stable-diffusion-xl-base-1.0"
+LLAVA_PAGE = "https://huggingface.co/llava-hf/llava-1.5-13b-hf"
+INSTANTIR_PAGE = "https://huggingface.co/InstantX/InstantIR"
+DINO_PAGE = "https://huggingface.co/facebook/dinov2-large"
 LIGHTNING_PAGE = "https://huggingface.co/AiWise/Juggernaut-XL-V9-GE-RDPhoto2-Lightning_4S"
 
 SUPIR_LINES = f"""- **SUPIR** into **models/model_patches**: **SUPIR-v0Q_fp16.safetensors** for heavy \
@@ -56,6 +59,48 @@ The example of 768 pixels becomes 3072; a picture of 1024 becomes 4096.
 - **overlap**: what neighbours share. Seams or doubled objects: 384 or 512, which takes longer.
 - **Stage 1** shows what the VAE alone makes of the picture, at the final size: if it lost something, the \
 result will not have it either."""
+
+CAPTIONER = f"""- **LLaVA** comes by itself when it is first asked, 27 GB from [llava-hf]({LLAVA_PAGE}); or put that folder \
+into **models/LLM** and write its name into **model**. Smaller: **llava-hf/llava-1.5-7b-hf**. 4bit needs two packages: \
+**pip install accelerate bitsandbytes**; without them choose **auto**."""
+
+RESTORE_CAPTIONED = f"""# Restore a photograph, described by LLaVA
+
+1. Choose the photograph in **Load Image**.
+2. Run. LLaVA describes stage 1, the picture that the VAE alone makes of the damage; the caption is shown, and the \
+restoration follows it.
+
+To change the caption *before* the sampling: select **The caption** and press the **▷** above it, which runs only that far; copy the \
+caption into **edited** of **SUPIR Caption**, change it, and run.
+
+{FILES}
+{CAPTIONER}
+
+## What to turn first
+
+- **edited**: trust LLaVA for scenery. For portraits, and anything with text or logos, write a short noun phrase \
+yourself. Where there are words, LLaVA is not even loaded.
+- Any node that gives a text may take SUPIR Caption's place: ComfyUI's **Generate Text**, Florence-2."""
+
+TILES_CAPTIONED = f"""# Four times as large, every tile described
+
+The example of 768 pixels becomes 3072. LLaVA describes what each tile of stage 1 shows, so that no tile \
+grows what is in another.
+
+1. Choose the picture in **Load Image**.
+2. Select **The captions** and press the **▷** above it: it runs only that far.
+3. Where a line is wrong: copy all of them into **edited** of **SUPIR Caption Tiles** and change it. There must be a \
+line for each tile.
+4. Run.
+
+{FILES}
+{CAPTIONER}
+
+## What to turn first
+
+- **Tile**, **Overlap**: for captions and sampler alike. Other numbers, other tiles: empty **edited** then.
+- **max_tokens**: a tile needs few words.
+- For portraits, and anything with text or logos, write short noun phrases yourself."""
 
 STEPS = f"""# Step by step
 
@@ -142,6 +187,11 @@ will hold on to. What is missing here will be invented."""
 PROMPTS = """The **caption** is a sentence on what the picture shows. The quality words are the paper's, \
 and follow every caption. For portraits, text and logos write it yourself."""
 
+CAPTION = """Selected, it has a **▷** that runs only as far as here. To change what it shows, copy it into **edited** of **SUPIR Caption**."""
+
+CAPTIONS = """Selected, it has a **▷** that runs only as far as here. A line for each tile, row by row from the top left. To change them, copy all \
+of them into **edited** of **SUPIR Caption Tiles**."""
+
 SAMPLING = """As published: 50 steps with the paper's sampler, from **empty**, at full noise. s_noise 1.01 \
 is true to the input, 1.02 gives more texture."""
 
@@ -150,16 +200,90 @@ MODEL = """- **SUPIR Denoiser**: strength below 1 lets the model roam.
 restoration_scale 1 holds faces and text, 4 is the paper's, 0 is off: *larger* pulls *less*.
 - **SUPIR Tiles**: bypass it (Ctrl+B) for small pictures."""
 
+INSTANTIR_LINES = f"""- **InstantIR** into **models/model_patches**: **adapter.pt**, **aggregator.pt** and \
+**previewer_lora_weights.bin** from [InstantX/InstantIR]({INSTANTIR_PAGE}).
+- **DINOv2-large** into **models/clip_vision**: **model.safetensors** from \
+[facebook/dinov2-large]({DINO_PAGE}), saved as **dinov2-large.safetensors**."""
+
+INSTANTIR_FILES = f"""## Files to download
+
+- **SDXL** into **models/checkpoints**: **sd_xl_base_1.0_0.9vae.safetensors**, 6.9 GB, from \
+[stabilityai]({SDXL_PAGE}); any other SDXL checkpoint will do.
+{INSTANTIR_LINES}
+
+Press **R** when the files are there, and choose them in the loaders."""
+
+INSTANTIR = f"""# Restore with InstantIR
+
+1. Choose the photograph in **Load Image**.
+2. Run. The prompts are the published ones, for any picture; what it shows may go into **caption**.
+
+At every step InstantIR looks at a preview of its result and corrects itself by the damaged picture. The \
+previews of all steps are shown.
+
+{INSTANTIR_FILES}
+
+## What to turn first
+
+- **cfg**: 7 as published; 3 to 5 where skin and texture look too smooth.
+- **preview_start** 0.1 to 0.4: closer to the picture.
+- **scale**: size of the result."""
+
+CREATIVE = f"""# Creative restoration
+
+Up to **creative_start** the damaged picture is followed, after it the **caption** decides: here the hair \
+turns red.
+
+1. Choose the photograph in **Load Image**.
+2. Write into **caption** what the picture should show.
+3. Run.
+
+{INSTANTIR_FILES}
+
+## What to turn first
+
+- **creative_start**: less leaves more to the prompt; 0.6 to 0.8 also helps against local distortion.
+- **cfg**: more follows the prompt more."""
+
+INSTANTIR_4K = f"""# InstantIR at any size, in tiles
+
+The example of 768 pixels becomes 3072; a picture of 1024 becomes 4096. Each tile has its own preview; what \
+DINOv2 perceives is of the whole picture.
+
+1. Choose the picture in **Load Image**.
+2. Run. Time grows with the number of tiles, memory hardly.
+
+{INSTANTIR_FILES}
+
+## What to turn first
+
+- **tile** and **overlap** in **SUPIR Tiles**: less memory with a smaller tile, fewer seams with more overlap."""
+
+BOTH = f"""# SUPIR and InstantIR
+
+Both restore the same picture with the same SDXL model. To save the time of one, mute its Save Image (Ctrl+M).
+
+{FILES}
+{INSTANTIR_LINES}"""
+
 NOTES: dict[str, tuple[str, int]] = {
     "restore": (RESTORE, 460),
+    "restore_captioned": (RESTORE_CAPTIONED, 620),
     "restore_4k_tiles": (TILES, 480),
+    "restore_4k_captioned": (TILES_CAPTIONED, 660),
     "step_by_step": (STEPS, 420),
     "lightning": (LIGHTNING, 450),
     "per_tile_prompts": (PER_TILE, 460),
     "custom_sampling": (CUSTOM, 480),
+    "instantir_restore": (INSTANTIR, 460),
+    "instantir_creative": (CREATIVE, 430),
+    "instantir_4k_tiles": (INSTANTIR_4K, 430),
+    "supir_and_instantir": (BOTH, 400),
     "demo": (DEMO, 300),
     "stage 1": (STAGE_1, 100),
     "prompts": (PROMPTS, 100),
+    "caption": (CAPTION, 110),
+    "captions": (CAPTIONS, 120),
     "model": (MODEL, 150),
     "sampling": (SAMPLING, 100),
 }

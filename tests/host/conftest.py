@@ -65,7 +65,11 @@ def pack(host):
     import nodes
 
     assert asyncio.run(nodes.load_custom_node(str(ROOT), module_parent="custom_nodes"))
-    return {name: node for name, node in nodes.NODE_CLASS_MAPPINGS.items() if name.startswith("Supir")}
+    return {
+        name: node
+        for name, node in nodes.NODE_CLASS_MAPPINGS.items()
+        if name.startswith(("Supir", "InstantIR"))
+    }
 
 
 @pytest.fixture(scope="session")

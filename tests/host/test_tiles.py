@@ -7,6 +7,7 @@ import torch
 
 from supir_core.tiling import Tile
 
+from .patches import place_control
 from .small import Small, module
 
 SHAPE = torch.Size((1, 4, 16, 24))
@@ -67,21 +68,6 @@ def test_a_prompt_of_another_tile_is_left_out(cut):
     assert cut.crop_entry({"supir_tile": 1}, [tile(0, 8, 1)], SHAPE) is not None
 
 
-def place_control(hint):
-    """A ControlNet that adds its hint, shrunk to the latent, to every middle block."""
-    from comfy.controlnet import ControlBase
-
-    class PlaceControl(ControlBase):
-        def get_control(self, x, t, cond, batched, options):
-            small = (x.shape[2] // 4, x.shape[3] // 4)
-            hint = torch.nn.functional.interpolate(self.cond_hint_original, small)
-            seen.append(self.cond_hint_original.shape)
-            return {"middle": [hint.mean(1, keepdim=True)], "input": [], "output": []}
-
-    seen = []
-    return PlaceControl().set_cond_hint(hint), seen
-
-
 def test_a_controlnet_sees_the_tiles_part_of_its_hint(small, run):
     control, seen = place_control(torch.rand(1, 3, 128, 192))
     positive = small.conditioning("c0", control=control, control_apply_to_uncond=False)
@@ -116,5 +102,5 @@ def test_areas_work_in_tiles_and_are_explained_without(small, run):
         strength_end=1.0,
     )
     positive = [*small.conditioning("c0"), *small.conditioning("c1", area=(8, 8, 0, 0), strength=1.0)]
-    with pytest.raises(ValueError, match="do not go with SUPIR"):
+    with pytest.raises(ValueError, match="cannot be used here: use SUPIR Tiles"):
         small.restored(model, positive=positive)

@@ -5,6 +5,7 @@ import gc
 import pytest
 import torch
 
+from .patches import attention_patch, compiled, easy_cache, free_u, lora
 from .small import Small, module
 
 FLOAT32 = 1e-5
@@ -45,41 +46,6 @@ def tiles(run, model, tile=128, overlap=64, **more):
 
 def same(one, other):
     return ((one - other).abs().max() / other.abs().max()).item() < FLOAT32
-
-
-def free_u(model):
-    from comfy_extras.nodes_freelunch import FreeU
-
-    return FreeU.execute(model, 1.3, 1.4, 0.9, 0.2)[0]
-
-
-def lora(model):
-    changed = model.clone()
-    key = "diffusion_model.middle_block.1.proj_in.weight"
-    weight = model.model.state_dict()[key]
-    changed.add_patches({key: (torch.full_like(weight, 0.02),)}, 1.0)
-    return changed
-
-
-def attention_patch(model):
-    """As IPAdapter adds its pictures' attention."""
-    changed = model.clone()
-    changed.set_model_attn2_output_patch(lambda out, extra: out * 1.5)
-    return changed
-
-
-def compiled(model):
-    from comfy_api.torch_helpers import set_torch_compile_wrapper
-
-    changed = model.clone(disable_dynamic=True)
-    set_torch_compile_wrapper(model=changed, backend="eager")
-    return changed
-
-
-def easy_cache(model):
-    from comfy_extras.nodes_easycache import EasyCacheNode
-
-    return EasyCacheNode.execute(model, 0.01, 0.0, 1.0, False)[0]
 
 
 @pytest.mark.parametrize("patch", [free_u, lora, attention_patch, easy_cache, compiled])

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from supir_core.demo import run_demo
-from supir_core.metadata import DESCRIPTION, SOURCE_TYPE
+from supir_core.metadata import SOURCE_TYPE, provenance
 
 from .conftest import ROOT
 
@@ -58,12 +58,12 @@ def demo_run(server, demo, folder):
 
 def test_every_node_of_the_pack_is_there(info):
     ours = {name for name, said in info.items() if said["python_module"].startswith("custom_nodes.")}
-    assert len(ours) == 13
-    assert all(name.startswith("Supir") for name in ours)
+    assert len(ours) == 20
+    assert all(name.startswith(("Supir", "InstantIR")) for name in ours)
 
 
 def test_every_node_has_a_help_page(server, info):
-    for name in (name for name in info if name.startswith("Supir")):
+    for name in (name for name in info if name.startswith(("Supir", "InstantIR"))):
         assert server.fetch(f"/extensions/{PACK}/docs/{name}.md").startswith(b"# "), name
 
 
@@ -133,7 +133,7 @@ def test_the_saved_picture_carries_workflow_and_label(demo_run, demo):
         text = image.text
     assert json.loads(text["prompt"]) == demo
     assert json.loads(text["workflow"]) == read(WORKFLOWS / "demo.json")
-    assert text["Description"] == DESCRIPTION
+    assert text["Description"] == provenance()["Description"]
     assert SOURCE_TYPE in text["XML:com.adobe.xmp"]
 
 

@@ -1,0 +1,103 @@
+"""Peak memory of caption and restoration in one graph of ComfyUI, against each alone.
+
+A LLaVA of random weights describes stage 1 of the demo's photograph, which is then restored with the demo's weights; each case in
+a server of its own. Its memory is that of the process, since there is no GPU to ask. ComfyUI is found through COMFYUI_PATH, else
+in ~/ComfyUI.
+
+    python benchmarks/captions.py
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import measure
+import torch
+
+sys.path.insert(0, str(measure.ROOT / "tools"))
+
+from comfy_server import ComfyServer, find_comfyui, make_base
+from demo_prompt import with_demo_weights
+
+from tests.tiny_captioners import make_llava
+
+LARGE = {"hidden_size": 2048, "intermediate_size": 5632, "num_hidden_layers": 8, "num_attention_heads": 16}
+LARGE |= {"num_key_value_heads": 16, "initializer_range": 0.02}
+SMALL = {"num_hidden_layers": 1}
+WORKFLOW = measure.ROOT / "workflows" / "api" / "restore_4k_captioned.json"
+FOLDER = "random"
+
+
+def prompt(case: str, side: int) -> dict[str, Any]:
+    """The workflow with one tile and one step: to the caption, from a caption, or the whole way."""
+    words: dict[str, Any] = {"max_tokens": 8, "keep_loaded": case == "both, captioner kept"}
+    if case == "restoration alone":
+        words["edited"] = "a woman in uniform"
+    nodes = with_demo_weights(
+        json.loads(WORKFLOW.read_text(encoding="utf-8")),
+        {
+            "SupirEncode": {"scale": side / 128, "min_side": 64},
+            "SupirCaptioner": {"model": FOLDER, "precision": "float32"},
+            "SupirCaptionTiles": words,
+            "Tile": {"value": side},
+            "Overlap": {"value": 0},
+            "SupirSampler": {"preset": "custom", "steps": 1},
+        },
+    )
+    if case == "caption alone":
+        nodes = {number: node for number, node in nodes.items() if node["class_type"] != "SupirSaveImage"}
+    return nodes
+
+
+def peak(process: int) -> int:
+    """The most memory that a process has had, in bytes."""
+    status = Path(f"/proc/{process}/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0]) * 1024
+
+
+def measure_case(case: str, side: int, base: Path, comfyui: Path) -> int:
+    """Peak memory of a case over that of the server before it, in bytes."""
+    with ComfyServer(comfyui, base) as server:
+        before = peak(server.process.pid)
+        run = server.run(prompt(case, side))
+        if run.end != "execution_success":
+            raise RuntimeError(f"{case}: {run.messages[-1]}")
+        return peak(server.process.pid) - before
+
+
+def main() -> None:
+    """Measure all cases."""
+    parser = measure.arguments(__doc__.splitlines()[0])
+    parser.add_argument(
+        "--side", type=int, default=1024, help="of the restored picture in pixels (%(default)s)"
+    )
+    options = parser.parse_args()
+    comfyui = find_comfyui()
+    if comfyui is None:
+        raise SystemExit("no ComfyUI: set COMFYUI_PATH to its folder")
+    side = 192 if options.quick else options.side
+    os.environ.update(measure.LEAN_MALLOC)
+    cases = ("caption alone", "restoration alone", "both", "both, captioner kept")
+    with tempfile.TemporaryDirectory() as folder:
+        base = Path(folder) / "base"
+        make_base(base, comfyui)
+        model = make_llava(base / "models" / "LLM" / FOLDER, **(SMALL if options.quick else LARGE))
+        weights = (model / "model.safetensors").stat().st_size
+        peaks = {case: measure_case(case, side, base, comfyui) for case in cases}
+    larger = max(peaks["caption alone"], peaks["restoration alone"])
+    rows = [
+        {"case": case, "peak, MiB": round(size / measure.MIB), "of the larger": size / larger}
+        for case, size in peaks.items()
+    ]
+    measure.print_table(f"Captioner of {weights / measure.MIB:.0f} MiB, picture of {side}x{side}", rows)
+    results = {"weights": weights, "side": side, "peaks": peaks}
+    measure.write_results("captions", results, torch.device("cpu"))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,310 @@
+"""InstantIR on a MODEL: at every step the UNet first previews the picture, then is corrected by the preview.
+
+Wrappers as for SUPIR (see ../denoiser.py), and one more, which opens a Run for each sampling: what is kept from call to
+call lives and dies with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from itertools import zip_longest
+from typing import Any, NamedTuple
+
+import comfy.ldm.modules.diffusionmodules.openaimodel as openaimodel
+import torch
+from comfy.model_patcher import ModelPatcher
+from comfy.patcher_extension import WrappersMP
+from torch import Tensor
+
+from ...supir_core.instantir.adaptive import Adaptive
+from ...supir_core.instantir.aggregator import Residuals, check_height
+from ...supir_core.instantir.correction import Correction, Rows
+from ...supir_core.instantir.image_attention import KeyValue, Place, modulate, places
+from ...supir_core.instantir.sampling import Control
+from ..denoiser import check_model, rows_for, schedule_sigma
+from ..host import attention
+from ..tiles import TILES
+from .loader import InstantIRNetworks, InstantIRWeights
+
+KEY = "instantir"
+CALL, RUN = "instantir_call", "instantir_run"
+PREVIEWS = "instantir_previews"
+"""Option under which InstantIR Sampler hands in a list for the previews."""
+
+POSITIVE = 0
+"""How ComfyUI numbers the rows of the positive prompt; those of the negative one are 1."""
+
+AGGREGATOR_SHARE = 2.0
+"""Memory of a call against the UNet's alone: the aggregator's encoder sees two pictures, one above the other."""
+
+Patch = Callable[[Tensor, Tensor, Tensor, dict[str, Any]], Tensor]
+
+
+class Run:
+    """What one sampling keeps from call to call.
+
+    Args:
+        correction: how residuals are made.
+        previews: list to which the preview of each step is added, where somebody wants them.
+    """
+
+    def __init__(self, correction: Correction, previews: list[Tensor] | None):
+        self.correction = correction
+        self.previews = previews
+        self._read: dict[bool, tuple[list[KeyValue], ...]] = {}
+
+    def read(
+        self, networks: InstantIRNetworks, features: Sequence[Tensor], branched: bool
+    ) -> tuple[list[KeyValue], ...]:
+        """Keys and values of all layers for each of the features, made once."""
+        if branched not in self._read:
+            self._read[branched] = tuple(networks.adapter.read(some) for some in features)
+        return self._read[branched]
+
+
+class Call(NamedTuple):
+    """What one call of the UNet needs to know."""
+
+    networks: InstantIRNetworks
+    z_lq: Tensor
+    sigma: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class InstantIRWrappers:
+    """The wrappers of one application.
+
+    Attributes:
+        z_lq: latent of the damaged picture, scaled, ``(B, 4, h, w)``.
+        features: DINOv2 features of the pictures, ``(B, 257, width)``, and of none, ``(1, 257, width)``, in the order
+            in which ComfyUI numbers prompts.
+        control: how strongly and when the picture is followed.
+        adaptive: mode of adaptive restoration.
+    """
+
+    z_lq: Tensor
+    features: tuple[Tensor, Tensor]
+    control: Control
+    adaptive: str
+
+    def register(self, model: ModelPatcher) -> None:
+        """Add the wrappers to a model, in place of those of an earlier application."""
+        for kind, wrapper in (
+            (WrappersMP.OUTER_SAMPLE, self.open_run),
+            (WrappersMP.PREPARE_SAMPLING, prepare_sampling),
+            (WrappersMP.APPLY_MODEL, self.prepare),
+            (WrappersMP.DIFFUSION_MODEL, self.correct),
+        ):
+            model.remove_wrappers_with_key(kind, KEY)
+            model.add_wrapper_with_key(kind, KEY, wrapper)
+        functions = model.model_options.get("sampler_post_cfg_function", [])
+        model.model_options["sampler_post_cfg_function"] = [f for f in functions if f is not end_step] + [
+            end_step
+        ]
+
+    def open_run(
+        self,
+        executor: Any,
+        noise: Tensor,
+        latent: Tensor,
+        sampler: Any,
+        sigmas: Tensor,
+        *rest: Any,
+        **more: Any,
+    ) -> Tensor:
+        """Begin a sampling with nothing kept."""
+        options = executor.class_obj.model_options["transformer_options"]
+        correction = Correction(self.control, Adaptive(self.adaptive), sigmas)
+        options[RUN] = Run(correction, options.get(PREVIEWS))
+        try:
+            return executor(noise, latent, sampler, sigmas, *rest, **more)
+        finally:
+            del options[RUN]
+
+    def prepare(
+        self,
+        executor: Any,
+        x: Tensor,
+        t: Tensor,
+        c_concat: Tensor | None,
+        c_crossattn: Tensor | None,
+        control: Any,
+        transformer_options: dict[str, Any],
+        **rest: Any,
+    ) -> Tensor:
+        """Leave the call's needs in its options."""
+        networks = executor.class_obj.current_patcher.get_additional_models_with_key(KEY)[0].model
+        call = Call(networks, rows_for(self.z_lq, x, transformer_options), t)
+        options = {**transformer_options, CALL: call}
+        return executor(x, t, c_concat, c_crossattn, control, options, **rest)
+
+    def correct(
+        self,
+        executor: Any,
+        x: Tensor,
+        timesteps: Tensor,
+        context: Tensor,
+        y: Tensor,
+        control: Any,
+        transformer_options: dict[str, Any],
+        **rest: Any,
+    ) -> Tensor:
+        """Preview, make the residuals, and run the UNet with them."""
+        given = (x, timesteps, context, y)
+        control, options = self.steer(executor, given, control, transformer_options, rest)
+        return executor(*given, control, options, **rest)
+
+    @torch.compiler.disable  # the previewer's branches come and go: all would be compiled anew each time
+    def steer(
+        self,
+        executor: Any,
+        given: tuple[Tensor, Tensor, Tensor, Tensor],
+        control: Any,
+        transformer_options: dict[str, Any],
+        rest: dict[str, Any],
+    ) -> tuple[Any, dict[str, Any]]:
+        """What the UNet gets besides its inputs: control, to which the residuals are added, and options.
+
+        Other ControlNets act in the corrected call only.
+        """
+        x, timesteps, _, y = given
+        call, run, unet = transformer_options[CALL], transformer_options[RUN], executor.class_obj
+        embedding = unet_embedding(unet, timesteps, y, x.dtype)
+
+        def options(branched: bool) -> dict[str, Any]:
+            previewer = call.networks.previewer
+            with previewer.beside(adapter=call.networks.adapter) if branched else nullcontext():
+                image = self.image_rows(run, call.networks, embedding, transformer_options, branched)
+            return with_image(transformer_options, places(call.networks.config), image)
+
+        def predict() -> Tensor:
+            with call.networks.previewer.beside(unet):
+                # the bare UNet: caches among the wrappers would take this for a step of its own
+                return executor.original(*given, None, options(True), **rest)
+
+        residuals = run.correction.residuals(
+            call.networks.aggregator,
+            rows_of(call, x, timesteps, y, transformer_options["cond_or_uncond"]),
+            schedule_sigma(transformer_options, call.sigma),
+            predict,
+            transformer_options.get(TILES, ()),
+        )
+        return with_residuals(control, residuals) if residuals else control, options(False)
+
+    def image_rows(
+        self,
+        run: Run,
+        networks: InstantIRNetworks,
+        embedding: Tensor,
+        options: Mapping[str, Any],
+        branched: bool,
+    ) -> list[KeyValue]:
+        """Keys and values of the image tokens for the rows of a call: prompts, then tiles, then pictures."""
+        prompts, tiles = options["cond_or_uncond"], len(options.get(TILES, ())) or 1
+        pictures = len(embedding) // len(prompts) // tiles
+        features = [some.to(embedding) for some in self.features]
+        read = run.read(networks, features, branched)
+        rows = [
+            KeyValue(
+                *(
+                    torch.cat(
+                        [
+                            _expanded(read[prompt][layer][part], pictures).repeat(tiles, 1, 1)
+                            for prompt in prompts
+                        ]
+                    )
+                    for part in (0, 1)
+                )
+            )
+            for layer in range(len(read[0]))
+        ]
+        return modulate(rows, networks.adapter.modulations(embedding))
+
+
+def rows_of(call: Call, x: Tensor, timesteps: Tensor, y: Tensor, prompts: Sequence[int]) -> Rows:
+    """The rows of a call as the library has them."""
+    positive = prompts.index(POSITIVE) if POSITIVE in prompts else None
+    return Rows(x[:, :4], call.sigma, timesteps, y, call.z_lq.to(x), len(prompts), positive)
+
+
+def _expanded(part: Tensor, pictures: int) -> Tensor:
+    return part.expand(pictures, -1, -1)
+
+
+def unet_embedding(unet: Any, timesteps: Tensor, y: Tensor, dtype: torch.dtype) -> Tensor:
+    """The UNet's own embedding of time and vector, ``(R, width)``, which it does not give out."""
+    time = openaimodel.timestep_embedding(timesteps, unet.model_channels, repeat_only=False).to(dtype)
+    return unet.time_embed(time) + unet.label_emb(y.to(dtype))
+
+
+def with_image(options: dict[str, Any], layers: Sequence[Place], image: Sequence[KeyValue]) -> dict[str, Any]:
+    """Options for one call, in which every attention over the text reads the image tokens too."""
+    replaced = {name: dict(some) for name, some in options.get("patches_replace", {}).items()}
+    attn2 = replaced.setdefault("attn2", {})
+    for place, kv in zip(layers, image, strict=True):
+        key = (place.kind, place.number, place.depth)
+        attn2[key] = image_patch(kv, attn2.get(key, attn2.get(key[:2])))
+    return {**options, "patches_replace": replaced}
+
+
+def image_patch(image: KeyValue, before: Patch | None) -> Patch:
+    """A patch that adds the attention over the image tokens to what the text gives, or to what another patch does."""
+
+    def patch(q: Tensor, k: Tensor, v: Tensor, options: dict[str, Any]) -> Tensor:
+        heads = options["n_heads"]
+        text = before(q, k, v, options) if before else attention(q, k, v, heads)
+        return text + attention(q, image.k.to(q), image.v.to(q), heads)
+
+    return patch
+
+
+def with_residuals(control: dict[str, list[Any]] | None, residuals: Residuals) -> dict[str, list[Any]]:
+    """ComfyUI's control of a call with the residuals added; it takes from the ends of the lists."""
+    theirs = {name: list(some) for name, some in (control or {}).items()}
+    for name, ours in (("output", residuals.skips), ("middle", [residuals.middle])):
+        pairs = zip_longest(reversed(ours), reversed(theirs.get(name, [])))
+        theirs[name] = [_sum(*pair) for pair in pairs][::-1]
+    return theirs
+
+
+def _sum(ours: Tensor | None, theirs: Tensor | None) -> Tensor | None:
+    if ours is None or theirs is None:
+        return theirs if ours is None else ours
+    return ours + theirs.to(ours)
+
+
+def end_step(arguments: dict[str, Any]) -> Tensor:
+    """Post-CFG function: the step's guided prediction is known, its preview is whole."""
+    denoised = arguments["denoised"]
+    run: Run = arguments["model_options"]["transformer_options"][RUN]
+    preview = run.correction.end_step(denoised)
+    if preview is not None and run.previews is not None:
+        run.previews.append(preview)
+    return denoised
+
+
+def prepare_sampling(
+    executor: Any, model: ModelPatcher, noise_shape: Any, conds: Any, *rest: Any, **more: Any
+) -> Any:
+    """Tell ComfyUI of the memory beside the UNet's; it reckons with pictures times area."""
+    batch, *shape = noise_shape
+    return executor(model, [batch * AGGREGATOR_SHARE, *shape], conds, *rest, **more)
+
+
+def apply_instantir(
+    model: ModelPatcher,
+    weights: InstantIRWeights,
+    z_lq: Tensor,
+    features: tuple[Tensor, Tensor],
+    control: Control,
+    adaptive: str,
+) -> ModelPatcher:
+    """A MODEL that restores ``z_lq``, a latent as ComfyUI has it."""
+    check_model(model, weights.config, "InstantIR", weights.name)
+    check_height(z_lq.shape[2])
+    changed = model.clone()
+    changed.set_additional_models(KEY, [weights.networks.clone()])
+    InstantIRWrappers(model.model.process_latent_in(z_lq), features, control, adaptive).register(changed)
+    return changed

@@ -1,0 +1,172 @@
+"""InstantIR's weights: three files, handed to ComfyUI as one model to manage."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import comfy.model_management
+import comfy.model_patcher
+import folder_paths
+from comfy_api.latest import io
+from torch import nn
+
+from ...supir_core.checkpoint import ADAPTER, AGGREGATOR, PREVIEWER, open_checkpoint
+from ...supir_core.config import UNetConfig
+from ...supir_core.instantir.aggregator import Aggregator
+from ...supir_core.instantir.image_attention import ImageAdapter
+from ...supir_core.instantir.model import load_adapter, load_aggregator, load_previewer
+from ...supir_core.instantir.previewer import PreviewerLora
+from ...supir_core.instantir.sizes import unet_config
+from ..host import FOLDERS, Layers, attention, find_weights
+from ..loader import DTYPES
+
+CATEGORY = "InstantIR"
+
+InstantIRModelType = io.Custom("INSTANTIR_MODEL")
+
+FILES = {
+    "adapter": (ADAPTER, "adapter.pt: how the UNet reads DINOv2's features."),
+    "aggregator": (AGGREGATOR, "aggregator.pt: what corrects the UNet by picture and preview."),
+    "previewer": (PREVIEWER, "previewer_lora_weights.bin: what makes a previewer of the UNet."),
+}
+"""The inputs of the loader: which kind of file, and what it is."""
+
+
+class InstantIRNetworks(nn.Module):
+    """What InstantIR adds to the UNet of ``config``, as one model for ComfyUI to manage."""
+
+    def __init__(
+        self, config: UNetConfig, adapter: ImageAdapter, previewer: PreviewerLora, aggregator: Aggregator
+    ):
+        super().__init__()
+        self.config = config
+        self.adapter, self.previewer, self.aggregator = adapter, previewer, aggregator
+
+
+@dataclass(frozen=True)
+class InstantIRWeights:
+    """What travels in an INSTANTIR_MODEL socket.
+
+    Attributes:
+        name: of the files.
+        networks: an InstantIRNetworks, which ComfyUI loads and unloads.
+    """
+
+    name: str
+    networks: comfy.model_patcher.ModelPatcher
+
+    @property
+    def config(self) -> UNetConfig:
+        """Sizes of the UNet that they were made for."""
+        return self.networks.model.config
+
+    @property
+    def feature_width(self) -> int:
+        """Width of the DINOv2 that they read."""
+        return self.networks.model.adapter.image_proj.config.feature_width
+
+
+def load_weights(paths: Sequence[Path], dtype: str = "as in the file") -> InstantIRWeights:
+    """Load adapter, aggregator and previewer.
+
+    Raises:
+        UnsupportedCheckpointError: a file is of another kind, damaged, or does not fit the others.
+    """
+    return InstantIRWeights(", ".join(path.name for path in paths), networks_patcher(tuple(paths), dtype))
+
+
+def networks_patcher(
+    paths: tuple[Path, ...], dtype: str, disable_dynamic: bool = False
+) -> comfy.model_patcher.ModelPatcher:
+    """The networks as ComfyUI manages models; it calls this itself where it needs another copy."""
+    adapter, aggregator, previewer = opened = [open_checkpoint(path) for path in paths]
+    for checkpoint, (kind, _) in zip(opened, FILES.values(), strict=True):
+        checkpoint.require(kind)
+    config = unet_config(adapter.shapes, aggregator.shapes, previewer.shapes)
+    chosen = DTYPES[dtype]
+    first = next(iter(aggregator.shapes))
+    layers = Layers(chosen or aggregator.tensors([first])[first].dtype)
+    image = load_adapter(adapter, config, chosen, operations=layers, attention=attention)
+    networks = InstantIRNetworks(
+        config,
+        image,
+        load_previewer(previewer, config, image.image_proj.config, chosen, operations=layers),
+        load_aggregator(aggregator, config, chosen, operations=layers, attention=attention),
+    )
+    manager = comfy.model_patcher.ModelPatcher if disable_dynamic else comfy.model_patcher.CoreModelPatcher
+    patcher = manager(
+        networks,
+        load_device=comfy.model_management.get_torch_device(),
+        offload_device=comfy.model_management.unet_offload_device(),
+    )
+    patcher.cached_patcher_init = (networks_patcher, (paths, dtype))
+    return patcher
+
+
+def instantir_files(part: str) -> list[str]:
+    """Names of the files that may be a part, those named after it first."""
+    names = {name for folder in FOLDERS for name in folder_paths.get_filename_list(folder)}
+    return sorted(names, key=lambda name: (part not in name.lower(), name.lower()))
+
+
+def _missing(part: str, name: str) -> str:
+    return (
+        f'"{name}" is not there. Put {FILES[part][1].split(":")[0]} of InstantIR into models/{FOLDERS[0]}, press R to '
+        "refresh, and choose it"
+    )
+
+
+class InstantIRModelLoader(io.ComfyNode):
+    """Load InstantIR."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="InstantIRModelLoader",
+            display_name="InstantIR Load Model",
+            category=CATEGORY,
+            description="Loads the three files of InstantIR: adapter, aggregator and previewer LoRA.",
+            search_aliases=["instantir", "load instantir", "previewer lora", "restoration model"],
+            inputs=[
+                *(
+                    io.Combo.Input(
+                        part,
+                        options=instantir_files(part),
+                        tooltip=f"{what} From models/{FOLDERS[0]} or models/{FOLDERS[1]}. Any other file is recognised "
+                        "and named.",
+                    )
+                    for part, (_, what) in FILES.items()
+                ),
+                io.Combo.Input(
+                    "weight_dtype",
+                    options=list(DTYPES),
+                    default="as in the file",
+                    advanced=True,
+                    tooltip="Type in which the weights are kept. They are computed with in the type of the base model. "
+                    "float8_e4m3fn halves the memory of float16 files at a small loss.",
+                ),
+            ],
+            outputs=[
+                InstantIRModelType.Output(
+                    display_name="instantir_model", tooltip="Adapter, previewer and aggregator."
+                )
+            ],
+        )
+
+    @classmethod
+    def validate_inputs(cls, adapter: str, aggregator: str, previewer: str) -> bool | str:
+        given = {"adapter": adapter, "aggregator": aggregator, "previewer": previewer}
+        return next((_missing(part, name) for part, name in given.items() if not find_weights(name)), True)
+
+    @classmethod
+    def execute(cls, adapter: str, aggregator: str, previewer: str, weight_dtype: str) -> io.NodeOutput:
+        given = {"adapter": adapter, "aggregator": aggregator, "previewer": previewer}
+        paths = []
+        for part, name in given.items():
+            path = find_weights(name)
+            if path is None:
+                raise FileNotFoundError(_missing(part, name))
+            paths.append(path)
+        return io.NodeOutput(load_weights(paths, weight_dtype))

@@ -1,0 +1,151 @@
+"""The damaged picture, read and tied to a MODEL."""
+
+from __future__ import annotations
+
+import comfy.clip_vision
+import comfy.model_management
+import comfy.sd
+import torch
+from comfy.model_patcher import ModelPatcher
+from comfy_api.latest import io
+from torch import Tensor
+
+from ...supir_core.instantir.adaptive import MODES
+from ...supir_core.instantir.perception import dino_pixels, no_picture
+from ...supir_core.instantir.sampling import Control
+from ...supir_core.pipeline import Canvas, target_size
+from ..encode import min_side_input, vae_tile_input
+from ..host import advanced, to_image, to_picture
+from ..vae import encode, require_sdxl_vae
+from .apply import apply_instantir
+from .loader import CATEGORY, InstantIRModelType, InstantIRWeights
+
+
+@torch.inference_mode()
+def picture_features(
+    clip_vision: comfy.clip_vision.ClipVisionModel, picture: Tensor, width: int
+) -> tuple[Tensor, Tensor]:
+    """DINOv2 features of pictures ``(B, 3, H, W)`` and of none.
+
+    Raises:
+        ValueError: the encoder is not DINOv2, or of another size.
+    """
+    kind, sizes = clip_vision.model_type, clip_vision.config.get("hidden_size")
+    if kind != "dinov2" or sizes != width:
+        raise ValueError(
+            f"InstantIR sees with DINOv2 of width {width}, got {kind} of width {sizes}; load the weights of "
+            "facebook/dinov2-large with Load CLIP Vision"
+        )
+    comfy.model_management.load_model_gpu(clip_vision.patcher)
+    pixels = dino_pixels(picture)
+    both = torch.cat([pixels, no_picture(pixels)]).to(clip_vision.load_device)
+    features = clip_vision.model(pixel_values=both)[0].float().cpu()
+    return features[:-1], features[-1:]
+
+
+class InstantIRApply(io.ComfyNode):
+    """Patch a MODEL with InstantIR."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="InstantIRApply",
+            display_name="InstantIR Apply",
+            category=CATEGORY,
+            description="Lets an SDXL model restore a damaged picture by previewing its own result at every step. Works with "
+            "any sampler, SUPIR Tiles, LoRA, FreeU, ControlNet and other patches; applied twice, the last one counts.",
+            search_aliases=["instantir", "restore", "previewer", "aggregator", "creative restoration"],
+            inputs=[
+                io.Model.Input("model", tooltip="An SDXL model, with or without LoRA and other patches."),
+                InstantIRModelType.Input("instantir_model", tooltip="From InstantIR Load Model."),
+                io.ClipVision.Input(
+                    "clip_vision", tooltip="DINOv2-large without registers, from Load CLIP Vision."
+                ),
+                io.Vae.Input("vae", tooltip="SDXL's VAE, of the base checkpoint."),
+                io.Image.Input("image", tooltip="The damaged picture, of any size; transparency is ignored."),
+                io.Float.Input(
+                    "scale",
+                    default=1.0,
+                    min=0.1,
+                    max=16.0,
+                    step=0.05,
+                    tooltip="Enlargement before anything else (bicubic). 1 restores at the size given.",
+                ),
+                io.Float.Input(
+                    "strength",
+                    default=1.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    tooltip="How closely the picture is followed; 0.1 and less is not at all.",
+                ),
+                io.Float.Input(
+                    "preview_start",
+                    default=0.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    tooltip="Share of the steps before the first preview; until then the damaged picture itself is followed. "
+                    "0.1 to 0.4 keeps closer to it.",
+                ),
+                io.Float.Input(
+                    "creative_start",
+                    default=1.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    tooltip="Share of the steps after which the picture is let go and the prompt decides: creative "
+                    "restoration. 1 is never; 0.6 to 0.8 helps against local distortion.",
+                ),
+                io.Combo.Input(
+                    "adaptive",
+                    options=list(MODES),
+                    default="none",
+                    **advanced(
+                        tooltip="Adaptive restoration: residual lets the settling of the previews weaken the correction, "
+                        "as the published code can; reference blends damaged picture and preview, as the paper says. "
+                        "none as published."
+                    ),
+                ),
+                min_side_input(),
+                vae_tile_input(),
+            ],
+            outputs=[
+                io.Model.Output(display_name="model", tooltip="The model, held to the damaged picture."),
+                io.Latent.Output(
+                    display_name="z_lq",
+                    tooltip="Its latent: sampling starts from it, with InstantIR Sigmas or InstantIR Sampler.",
+                ),
+                io.Image.Output(
+                    display_name="picture",
+                    tooltip="The picture as enlarged: reference for SUPIR Color Fix, which also cuts the padding off.",
+                ),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        model: ModelPatcher,
+        instantir_model: InstantIRWeights,
+        clip_vision: comfy.clip_vision.ClipVisionModel,
+        vae: comfy.sd.VAE,
+        image: Tensor,
+        scale: float,
+        strength: float,
+        preview_start: float,
+        creative_start: float,
+        adaptive: str,
+        min_side: int,
+        vae_tile: int,
+    ) -> io.NodeOutput:
+        require_sdxl_vae(vae)
+        picture = to_picture(image)[:, :3]
+        canvas = Canvas.plan(target_size(picture, scale), min_side)
+        placed = canvas.place(picture)
+        visible = placed[:, :, : canvas.inner[0], : canvas.inner[1]]
+        features = picture_features(clip_vision, visible, instantir_model.feature_width)
+        z_lq = encode(vae, placed, vae_tile)
+        control = Control(strength, end=creative_start, preview_start=preview_start)
+        changed = apply_instantir(model, instantir_model, z_lq, features, control, adaptive)
+        return io.NodeOutput(changed, {"samples": z_lq}, to_image(visible))

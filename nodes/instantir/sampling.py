@@ -1,0 +1,137 @@
+"""InstantIR's noise levels, and its sampler in one node, which gives the previews too."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import comfy.samplers
+import comfy.utils
+import latent_preview
+import torch
+from comfy.model_patcher import ModelPatcher
+from comfy_api.latest import io
+from torch import Tensor
+
+from ...supir_core.instantir.sampling import MOST_STEPS, instantir_sigmas, sample_ddpm
+from ...supir_core.sampling import seeded_noise
+from ..conditioning import Conditioning
+from ..sampler import seed_input
+from ..sampling import supir_sampler
+from .apply import PREVIEWS
+from .loader import CATEGORY
+
+
+def sample(
+    model: ModelPatcher,
+    positive: Conditioning,
+    negative: Conditioning,
+    z_lq: Tensor,
+    seed: int,
+    steps: int,
+    cfg: float,
+) -> tuple[Tensor, Tensor]:
+    """The restored latent and the previews of all steps, ``(steps * B, 4, h, w)``, as ComfyUI has latents.
+
+    Row i of the noise has the seed ``seed + i``. Without a preview there is one of zeros.
+    """
+    model = model.clone()
+    previews: list[Tensor] = []
+    model.model_options["transformer_options"][PREVIEWS] = previews
+    guider = comfy.samplers.CFGGuider(model)
+    guider.set_conds(positive, negative)
+    guider.set_cfg(cfg)
+    noise = seeded_noise([seed + row for row in range(len(z_lq))])(z_lq.cpu().float())
+    latent = guider.sample(
+        noise,
+        z_lq,
+        comfy.samplers.KSAMPLER(supir_sampler, {"sampling": sample_ddpm}),
+        instantir_sigmas(steps),
+        callback=latent_preview.prepare_callback(model, steps),
+        disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
+        seed=seed,
+    )
+    shown = torch.cat(previews).cpu() if previews else torch.zeros_like(latent)
+    return latent, model.model.process_latent_out(shown)
+
+
+def steps_input() -> io.Int.Input:
+    """How many steps."""
+    return io.Int.Input("steps", default=30, min=1, max=MOST_STEPS, tooltip="30 as published.")
+
+
+class InstantIRSigmas(io.ComfyNode):
+    """InstantIR's noise levels for SamplerCustomAdvanced."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="InstantIRSigmas",
+            display_name="InstantIR Sigmas",
+            category=CATEGORY,
+            description="The noise levels that InstantIR was published with, as SIGMAS. Use them with the sampler ddpm, and "
+            "start from InstantIR Apply's z_lq.",
+            search_aliases=["instantir scheduler", "ddpm schedule"],
+            inputs=[steps_input()],
+            outputs=[io.Sigmas.Output(display_name="sigmas", tooltip="For SamplerCustomAdvanced.")],
+        )
+
+    @classmethod
+    def execute(cls, steps: int) -> io.NodeOutput:
+        return io.NodeOutput(instantir_sigmas(steps))
+
+
+class InstantIRSampler(io.ComfyNode):
+    """Noise levels, sampler and previews in one."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="InstantIRSampler",
+            display_name="InstantIR Sampler",
+            category=CATEGORY,
+            description="The published sampler in one node: noise levels, DDPM, guidance. It also gives the previews by which "
+            "InstantIR steers itself.",
+            search_aliases=["instantir sample", "ddpm"],
+            inputs=[
+                io.Model.Input("model", tooltip="From InstantIR Apply, with SUPIR Tiles for large pictures."),
+                io.Conditioning.Input(
+                    "positive", tooltip="What the picture should be like; see InstantIR Apply."
+                ),
+                io.Conditioning.Input("negative", tooltip="What to keep away from."),
+                io.Latent.Input(
+                    "z_lq", tooltip="From InstantIR Apply: sampling starts from it, under noise."
+                ),
+                seed_input(),
+                steps_input(),
+                io.Float.Input(
+                    "cfg",
+                    default=7.0,
+                    min=1.0,
+                    max=30.0,
+                    step=0.1,
+                    tooltip="Guidance scale. 7 as published; 3 to 5 keeps skin and texture from looking too smooth.",
+                ),
+            ],
+            outputs=[
+                io.Latent.Output(display_name="latent", tooltip="The restored latent, for VAE Decode."),
+                io.Latent.Output(
+                    display_name="previews",
+                    tooltip="What InstantIR foresaw at each step, as a batch in the order of the steps; decode it with the "
+                    "VAE to look at it.",
+                ),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        model: ModelPatcher,
+        positive: Conditioning,
+        negative: Conditioning,
+        z_lq: dict[str, Any],
+        seed: int,
+        steps: int,
+        cfg: float,
+    ) -> io.NodeOutput:
+        latent, previews = sample(model, positive, negative, z_lq["samples"], seed, steps, cfg)
+        return io.NodeOutput({"samples": latent}, {"samples": previews})

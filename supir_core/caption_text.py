@@ -1,0 +1,80 @@
+"""What a language model says of a picture, made a prompt: one paragraph, to the point, as long as CLIP reads."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable
+
+log = logging.getLogger(__name__)
+
+CLIP_TOKENS = 77
+"""What CLIP reads of a prompt, its begin and end tokens among them."""
+
+THOUGHTS = re.compile(r"<think>.*?</think>|^.*?</think>", re.DOTALL)
+MARKUP = re.compile(r"^\s*(?:#{1,6}|[-*+•]|\d+[.)])\s+|\*\*|__|`", re.MULTILINE)
+
+PICTURE = r"(?:image|picture|photo|photograph|scene)"
+SHOWS = r"(?:shows?|depicts?|features?|captures?|presents?|displays?|portrays?|illustrates?|contains?)"
+HERALDS = (
+    r"(?:sure|certainly|of course|okay)[,!.:]\s+",
+    rf"here(?:'s| is| are) [^.:]{{0,80}}\b(?:description|caption|{PICTURE})[^.:]{{0,40}}:\s*",
+    r"(?:description|caption|answer|assistant)\s*:\s*",
+    rf"in (?:this|the) {PICTURE}\s*,?\s*(?:we (?:can )?see |you (?:can )?see |there (?:is|are) )?",
+    rf"(?:this|the) {PICTURE} (?:(?:is|shows) of|{SHOWS}|is)\s+",
+    rf"(?:this|it) (?:is|{SHOWS}) an? {PICTURE} (?:of|that {SHOWS}|depicting|showing|featuring)\s+",
+    rf"an? {PICTURE} of\s+",
+)
+"""Beginnings that say only that there is a picture."""
+
+HERALD = re.compile("|".join(f"(?:{herald})" for herald in HERALDS), re.IGNORECASE)
+SENTENCE_END = re.compile(r"(?:(?<=[.!?])|(?<=[.!?][\"')\]]))\s+")
+COMPLETE = re.compile(r"[.!?][\"')\]]*$")
+
+
+def clean(text: str, finished: bool = True) -> str:
+    """One paragraph without thoughts, markup, and phrases such as "The image shows".
+
+    Args:
+        text: as generated.
+        finished: the model came to its end; else the last sentence is left out where it is a fragment.
+    """
+    text = MARKUP.sub("", THOUGHTS.sub("", text))
+    text = " ".join(text.split()).strip("\"' ")
+    while (shorter := HERALD.sub("", text, count=1) if HERALD.match(text) else text) != text:
+        text = shorter
+    sentences = SENTENCE_END.split(text)
+    if not finished and len(sentences) > 1 and not COMPLETE.search(text):
+        text = text[: text.rindex(sentences[-1])].rstrip()
+    return text[:1].upper() + text[1:]
+
+
+def fit(text: str, count: Callable[[str], int], limit: int = CLIP_TOKENS) -> str:
+    """The first sentences of a caption that fit a prompt; what is left out is told in a warning.
+
+    A first sentence that is too long by itself is cut at a word.
+
+    Args:
+        text: the caption, clean.
+        count: tokens of a text, with those that CLIP adds.
+        limit: of the tokens.
+    """
+    if count(text) <= limit:
+        return text
+    sentences = SENTENCE_END.split(text)
+    kept = _longest(sentences, count, limit) or _longest(sentences[0].split(), count, limit)
+    log.warning(
+        "the caption has %d tokens and CLIP reads %d; left out: %s",
+        count(text),
+        limit,
+        text[len(kept) :].strip(),
+    )
+    return kept
+
+
+def _longest(parts: list[str], count: Callable[[str], int], limit: int) -> str:
+    """The longest beginning of the parts, joined by spaces, that is within the limit."""
+    for end in range(len(parts), 0, -1):
+        if count(joined := " ".join(parts[:end])) <= limit:
+            return joined
+    return ""

@@ -1,0 +1,75 @@
+"""From the names of the published files to ours: a few rules for diffusers' layout."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from ..config import UNetConfig
+from .image_attention import adapter_place
+
+RESBLOCK = {
+    "in_layers.0": "norm1",
+    "in_layers.2": "conv1",
+    "emb_layers.1": "time_emb_proj",
+    "out_layers.0": "norm2",
+    "out_layers.3": "conv2",
+    "skip_connection": "conv_shortcut",
+}
+"""Layers of a residual block: ours, diffusers'."""
+
+TOP = {
+    "input_blocks.0.0": "conv_in",
+    "time_embed.0": "time_embedding.linear_1",
+    "time_embed.2": "time_embedding.linear_2",
+    "label_emb.0.0": "add_embedding.linear_1",
+    "label_emb.0.2": "add_embedding.linear_2",
+}
+"""Layers outside the blocks: ours, diffusers'."""
+
+RESAMPLER = "encoder_hid_proj.image_projection_layers.0"
+
+
+def diffusers_path(path: str) -> str:
+    """The name in diffusers' layout of a module of an SDXL UNet, or of a weight; other names stay.
+
+    Input block i is place (i - 1) % 3 of level (i - 1) // 3, output block i place i % 3 of level i // 3; the last place
+    of a level of the encoder halves the picture, the last one of the decoder doubles it.
+    """
+    if (top := _replaced(path, TOP)) != path:
+        return top
+    if block := re.match(r"middle_block\.([012])\.", path):
+        index = int(block[1])
+        part = "attentions.0" if index == 1 else f"resnets.{index // 2}"
+        return f"mid_block.{part}.{_replaced(path[block.end() :], RESBLOCK)}"
+    block = re.match(r"(input|output)_blocks\.(\d+)\.(\d+)\.", path)
+    if not block:
+        return path
+    kind, number, index, rest = block[1], int(block[2]), int(block[3]), path[block.end() :]
+    level, place = divmod(number - 1 if kind == "input" else number, 3)
+    half = "down_blocks" if kind == "input" else "up_blocks"
+    if resampling := re.match(r"(op|conv)\b", rest):
+        part = "downsamplers" if kind == "input" else "upsamplers"
+        return f"{half}.{level}.{part}.0.conv{rest[resampling.end() :]}"
+    part = "attentions" if index else "resnets"
+    return f"{half}.{level}.{part}.{place}.{_replaced(rest, RESBLOCK)}"
+
+
+def lora_name(key: str, config: UNetConfig) -> str:
+    """The name in the LoRA file, aliases aside, of one of our branches' weights: ``unet.PATH`` or ``adapter.PATH``."""
+    network, _, path = key.partition(".")
+    if network == "unet":
+        return f"unet.{diffusers_path(path)}"
+    part, _, rest = path.partition(".")
+    if part == "image_proj":
+        return f"unet.{RESAMPLER}.{rest}"
+    index, _, layer = rest.partition(".")
+    return f"unet.{diffusers_path(adapter_place(int(index), config).path)}.{layer}"
+
+
+def _replaced(path: str, names: Mapping[str, str]) -> str:
+    """``path`` with its beginning by another name, where it has one."""
+    for ours, theirs in names.items():
+        if path == ours or path.startswith(f"{ours}."):
+            return theirs + path[len(ours) :]
+    return path
