@@ -81,7 +81,7 @@ def _restore(options: argparse.Namespace) -> int:
         keep_stage1=options.stage1,
     )
     failures = []
-    if options.captioner:
+    if options.captioner and isinstance(model, SupirModel):
         todo, failures = caption_jobs(todo, batch, _captions(options, model))
     failures += run_batch(todo, batch)
     for job, error in failures:

@@ -107,7 +107,7 @@ def restore(
 
     report(Progress("encode", 0, 1))
     placed = canvas.place(picture[:, :3].to(model.device, torch.float32))
-    z_lq, stage1, z_center = encode_stage1(model, placed, settings)
+    z_lq, stage1, z_center = encode_stage1(model, placed, settings.vae_tile, settings.restoration_scale > 0)
     del placed  # a large picture is large
     positives, negative = encode_prompts(model, captions, settings.positive, settings.negative)
     denoiser = GuidedDenoiser(
@@ -154,25 +154,23 @@ def target_size(picture: Tensor, scale: float, size: tuple[int, int] | None = No
 
 
 def encode_stage1(
-    model: SupirModel, picture: Tensor, settings: Settings
+    model: SupirModel, picture: Tensor, vae_tile: int, center: bool
 ) -> tuple[Tensor, Tensor, Tensor | None]:
     """Read the damaged picture with the degradation-robust encoder.
 
     Args:
         model: whose VAE to use.
         picture: ``(B, 3, H, W)`` in [0, 1], sides multiples of 8.
-        settings: for the VAE's memory and whether restoration guidance is on.
+        vae_tile: side of the square of pixels whose memory the VAE may use.
+        center: whether restoration guidance needs the latent of the stage-1 picture.
 
     Returns:
-        The low-quality latent, the stage-1 picture in [0, 1], and the latent of that picture where
-        restoration guidance needs it.
+        The low-quality latent, the stage-1 picture in [0, 1], and the latent of that picture where it is needed.
     """
     with model.at_work(model.vae, model.dr_encoder):
-        z_lq = model.vae.encode(from_unit(picture), model.dr_encoder, settings.vae_tile)
-        stage1 = to_unit(model.vae.decode(z_lq, settings.vae_tile))
-        z_center = None
-        if settings.restoration_scale > 0:
-            z_center = model.vae.encode(from_unit(stage1), tile=settings.vae_tile)
+        z_lq = model.vae.encode(from_unit(picture), model.dr_encoder, vae_tile)
+        stage1 = to_unit(model.vae.decode(z_lq, vae_tile))
+        z_center = model.vae.encode(from_unit(stage1), tile=vae_tile) if center else None
     return z_lq, stage1, z_center
 
 

@@ -39,7 +39,9 @@ def test_the_pack_loads_from_any_folder_without_a_warning(host, tmp_path, caplog
     folder = tmp_path / "with a space.and dots" / name
     folder.parent.mkdir()
     folder.symlink_to(ROOT)
-    registered = {key: node for key, node in nodes.NODE_CLASS_MAPPINGS.items() if key.startswith(("Supir", "InstantIR"))}
+    registered = {
+        key: node for key, node in nodes.NODE_CLASS_MAPPINGS.items() if key.startswith(("Supir", "InstantIR"))
+    }
     try:
         with caplog.at_level(logging.WARNING):
             assert asyncio.run(nodes.load_custom_node(str(folder), module_parent="custom_nodes"))
