@@ -1,6 +1,5 @@
 """Properties of InstantIR's parts and of its step."""
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -8,31 +7,20 @@ from types import SimpleNamespace
 import pytest
 import torch
 import torch.nn.functional as F
-from torch.utils.flop_counter import FlopCounterMode
 
-from supir_core.blocks import Text, doubled_conv
+from supir_core.blocks import doubled_conv
 from supir_core.conditioning import Conditioning
-from supir_core.config import UNetConfig, without_prefix
 from supir_core.demo import UNET_CONFIG
 from supir_core.denoiser import training_sigmas
 from supir_core.instantir.adaptive import Adaptive
-from supir_core.instantir.aggregator import Aggregator, ResidualFusion
-from supir_core.instantir.denoiser import attentions, build_denoiser
+from supir_core.instantir.denoiser import build_denoiser
 from supir_core.instantir.image_attention import (
-    ImageAdapter,
     KeyValue,
-    TextAndImage,
-    adapter_place,
-    modulate,
-    places,
 )
-from supir_core.instantir.keys import diffusers_path, lora_name
-from supir_core.instantir.previewer import LowRank, PreviewerLora
-from supir_core.instantir.resampler import ResamplerConfig
+from supir_core.instantir.previewer import LowRank
 from supir_core.instantir.sampling import Control, instantir_sigmas, noised, sample_ddpm, step_at
 from supir_core.sampling import seeded_noise
-from supir_core.tiling import Tile, tile_denoiser
-from supir_core.unet import UNet
+from supir_core.tiling import tile_denoiser
 
 from .small_instantir import FEATURES, small_networks
 
@@ -239,155 +227,3 @@ def test_creative_restoration_leaves_the_tail_to_unet_and_prompt(networks):
     counting = replace(networks, aggregator=lambda *rows: calls.append(1) or networks.aggregator(*rows))
     run(build_denoiser(counting, **inputs(), control=Control(end=0.7)))
     assert len(calls) == 2
-
-
-# --- adaptive restoration
-
-
-def adapted(mode, previews, predictions):
-    adaptive = Adaptive(mode)
-    for preview, prediction in zip(previews, predictions, strict=True):
-        if preview is not None:
-            adaptive.note(torch.full((1, 4, 2, 2), preview), [])
-        adaptive.end_step(torch.full((1, 4, 2, 2), prediction))
-    return adaptive.delta(torch.zeros(1, 4, 2, 2)).item()
-
-
-def test_delta_compares_the_prediction_with_how_the_previews_move():
-    assert adapted("residual", [2.0], [1.0]) == 0.25  # 1 / 4: before the first preview there is zero
-    assert adapted("residual", [2.0, 3.0], [1.0, 2.5]) == 0.25
-    assert adapted("residual", [2.0, 3.0], [1.0, 1.0]) == 4.0
-
-
-def test_a_step_without_a_new_preview_changes_nothing():
-    assert adapted("residual", [2.0, None], [1.0, 0.0]) == 0.25
-    assert adapted("residual", [2.0, 2.0], [1.0, 0.0]) == 0.25
-    assert adapted("residual", [0.0], [1.0]) == 1.0
-
-
-def test_the_release_scales_the_residuals_and_the_paper_moves_the_reference():
-    rows = torch.zeros(1, 4, 2, 2)
-    adaptive = {mode: Adaptive(mode) for mode in ("none", "residual", "reference")}
-    for each in adaptive.values():
-        each.note(rows + 2, [])
-        each.end_step(rows + 1)
-    assert {mode: a.strength(0.8, rows).item() for mode, a in adaptive.items()} == pytest.approx(
-        {"none": 0.8, "residual": 0.25, "reference": 0.8}
-    )
-    references = {mode: a.reference(rows + 4, rows)[0, 0, 0, 0].item() for mode, a in adaptive.items()}
-    assert references == {"none": 4, "residual": 4, "reference": 3}  # a quarter of the way to the picture
-
-
-def test_the_papers_first_reference_is_the_damaged_picture():
-    preview, z_lq = torch.randn(1, 4, 2, 2), torch.randn(1, 4, 2, 2)
-    torch.testing.assert_close(Adaptive("reference").reference(preview, z_lq), z_lq)
-
-
-def test_previews_of_tiles_count_as_one_picture():
-    whole, tiled = Adaptive("residual"), Adaptive("residual")
-    preview, prediction = torch.randn(1, 4, 4, 6), torch.randn(1, 4, 4, 6)
-    tiles = [Tile(0, 0, 4, 4, 0), Tile(0, 2, 4, 4, 1)]
-    whole.note(preview, [])
-    tiled.note(torch.cat([preview[..., :4], preview[..., 2:]]), tiles)
-    for each in (whole, tiled):
-        each.end_step(prediction)
-    torch.testing.assert_close(tiled.delta(preview), whole.delta(preview))
-
-
-def test_an_unknown_mode_is_refused():
-    with pytest.raises(ValueError, match="none, residual, reference"):
-        Adaptive("paper")
-
-
-# --- full size, without weights
-
-
-RELEASED = ResamplerConfig(1280, 4, 64, 1024, 2048, 1280, 5120)
-
-
-@pytest.fixture(scope="module")
-def full():
-    shapes = json.loads((DATA / "full_keys.json").read_text())
-    config = UNetConfig.from_shapes(without_prefix(shapes, "model.diffusion_model."))
-    with torch.device("meta"):
-        modules = UNet(config), ImageAdapter(config, RELEASED), Aggregator(config)
-        previewer = PreviewerLora(config, RELEASED)
-    for module in (*modules, previewer):
-        module.requires_grad_(False)
-    return *modules, previewer
-
-
-def shapes_of(module, name=lambda key: key):
-    return {name(key): list(tensor.shape) for key, tensor in module.state_dict().items()}
-
-
-@pytest.fixture(scope="module")
-def published():
-    return json.loads((DATA / "instantir_keys.json").read_text())
-
-
-def test_the_adapters_keys_are_those_of_the_release(full, published):
-    adapter = full[1]
-    assert shapes_of(adapter) == published["adapter"]
-    shapes = {key: tuple(shape) for key, shape in published["adapter"].items()}
-    assert ResamplerConfig.from_shapes(without_prefix(shapes, "image_proj.")) == RELEASED
-
-
-def test_the_adapter_counts_the_layers_as_the_release_does(full, published):
-    config = full[0].config
-    assert len(places(config)) == len(published["places"])
-    for index, (path, (kind, number, depth), width) in published["places"].items():
-        place = adapter_place(int(index), config)
-        assert (place.path, *place) == (path, kind, number, depth)
-        assert full[1].ip_adapter[index].to_k_ip.out_features == width
-
-
-def test_the_aggregators_keys_are_those_of_the_release(full, published):
-    expected = {key: shape for key, (_, shape) in published["aggregator"].items()}
-    assert shapes_of(full[2], diffusers_path) == expected
-    for theirs, (ours, _) in published["aggregator"].items():
-        if not theirs.startswith(("ref_conv_in", "controlnet_")):
-            assert diffusers_path(ours) == theirs
-
-
-def test_the_previewers_keys_are_those_of_the_release(full, published):
-    ends = (".lora.down", ".lora_A", ".lora.up", ".lora_B")
-    expected = {}
-    for down, down_shape, up, up_shape in published["previewer"].values():
-        for key, shape, half in ((down, down_shape, "down"), (up, up_shape, "up")):
-            stem = key.removesuffix(".weight")
-            end = next(end for end in ends if stem.endswith(end))
-            expected[f"{stem.removesuffix(end)}.{half}.weight"] = shape
-    assert shapes_of(full[3], lambda key: lora_name(key, full[0].config)) == expected
-    targets = {f"unet.{t[5:]}" for t in published["previewer"] if t.startswith("unet:")}
-    assert {f"unet.{path}" for path in full[3].unet.by_path} == targets
-
-
-def test_a_step_takes_at_most_2_9_times_the_operations_of_plain_sdxl(full, monkeypatch):
-    """At 1024x1024 with guidance, of SDXL as published: its enlargements convolve the doubled pixels."""
-    unet, adapter, aggregator, previewer = full
-    config = unet.config
-    with torch.device("meta"):
-        x, t, y = torch.empty(2, 4, 128, 128), torch.empty(2).long(), torch.empty(2, config.vector_width)
-        tokens, features = torch.empty(2, 77, config.context_width), torch.empty(2, 257, 1024)
-    image = modulate(adapter.read(features), adapter.modulations(unet.embed(t, y)))
-    both = TextAndImage(Text(tokens), dict(zip(attentions(unet), image, strict=True)))
-    unet(x, t, both, y)  # reads the text, once for all steps
-
-    def step():
-        with previewer.beside(unet):
-            preview = unet(x, t, both, y)
-        unet(x, t, both, y, ResidualFusion(aggregator(x, preview, t, y)))
-
-    def doubled_pixels(x, weight, bias):
-        return F.conv2d(F.interpolate(x, scale_factor=2), weight, bias, padding=1)
-
-    operations = count(step)
-    monkeypatch.setattr("supir_core.blocks.doubled_conv", doubled_pixels)
-    assert operations <= 2.9 * count(lambda: unet(x, t, tokens, y))  # counted: 2.894
-
-
-def count(function):
-    with FlopCounterMode(display=False) as counter:
-        function()
-    return counter.get_total_flops()

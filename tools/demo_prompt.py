@@ -18,13 +18,13 @@ def with_demo_weights(
     """The prompt with one SupirDemoLoader.
 
     Args:
-        prompt: a workflow in API form with one checkpoint, SUPIR file and picture.
+        prompt: a workflow in API form with one checkpoint and picture, and at most one SUPIR file.
         changes: inputs of all nodes of a class, or with a title.
     """
     nodes = copy.deepcopy(dict(prompt))
     kinds = {node["class_type"]: number for number, node in nodes.items()}
     demo = kinds["CheckpointLoaderSimple"]
-    slots = {kinds[kind]: slot for kind, slot in LOADERS.items()}
+    slots = {kinds[kind]: slot for kind, slot in LOADERS.items() if kind in kinds}
     for node in nodes.values():
         for name, value in node["inputs"].items():
             if isinstance(value, list) and value[0] in slots:

@@ -35,6 +35,9 @@ VAE_STAGE = Stage(4000, 8, 64, CROP, 3e-4, 0)
 ENCODER_STAGE = Stage(1600, 4, 64, CROP, 3e-4, 1)
 UNET_STAGE = Stage(800, 32, 16, CROP // 8, 1e-3, 2)
 ADAPTOR_STAGE = Stage(1100, 32, 16, CROP // 8, 1e-3, 3)
+WHOLE_STAGE = Stage(1000, 8, CROP // 8, CROP // 8, 6e-4, 4)
+"""The adaptor once more, on whole crops: a norm's statistics over a small window blur what high noise levels teach."""
+
 LATENT_CROPS = 700
 """Crops that are encoded for the last two stages."""
 
@@ -106,6 +109,7 @@ def train_adaptor(training: Training, latents: Latents, prompts: Prompts, unet: 
         return noise_loss(unet(x, index, text.context, text.vector, fusion), noise, sigma)
 
     training.run("adaptor", ADAPTOR_STAGE, adaptor, loss)
+    training.run("adaptor_whole", WHOLE_STAGE, adaptor, loss)
     return adaptor
 
 

@@ -31,7 +31,7 @@ from .loader import InstantIRNetworks, InstantIRWeights
 KEY = "instantir"
 CALL, RUN = "instantir_call", "instantir_run"
 PREVIEWS = "instantir_previews"
-"""Option under which InstantIR Sampler hands in a list for the previews."""
+"""Option under which InstantIR Sampler asks for the previews."""
 
 POSITIVE = 0
 """How ComfyUI numbers the rows of the positive prompt; those of the negative one are 1."""
@@ -42,15 +42,22 @@ AGGREGATOR_SHARE = 2.0
 Patch = Callable[[Tensor, Tensor, Tensor, dict[str, Any]], Tensor]
 
 
+class Previews:
+    """The preview of each step of a run, for who looks at them: no list, as ComfyUI copies those in options."""
+
+    def __init__(self) -> None:
+        self.steps: list[Tensor] = []
+
+
 class Run:
     """What one sampling keeps from call to call.
 
     Args:
         correction: how residuals are made.
-        previews: list to which the preview of each step is added, where somebody wants them.
+        previews: where the preview of each step is kept, if somebody wants them.
     """
 
-    def __init__(self, correction: Correction, previews: list[Tensor] | None):
+    def __init__(self, correction: Correction, previews: Previews | None):
         self.correction = correction
         self.previews = previews
         self._read: dict[bool, tuple[list[KeyValue], ...]] = {}
@@ -281,7 +288,7 @@ def end_step(arguments: dict[str, Any]) -> Tensor:
     run: Run = arguments["model_options"]["transformer_options"][RUN]
     preview = run.correction.end_step(denoised)
     if preview is not None and run.previews is not None:
-        run.previews.append(preview)
+        run.previews.steps.append(preview)
     return denoised
 
 

@@ -17,7 +17,7 @@ from ...supir_core.sampling import seeded_noise
 from ..conditioning import Conditioning
 from ..sampler import seed_input
 from ..sampling import supir_sampler
-from .apply import PREVIEWS
+from .apply import PREVIEWS, Previews
 from .loader import CATEGORY
 
 
@@ -35,7 +35,7 @@ def sample(
     Row i of the noise has the seed ``seed + i``. Without a preview there is one of zeros.
     """
     model = model.clone()
-    previews: list[Tensor] = []
+    previews = Previews()
     model.model_options["transformer_options"][PREVIEWS] = previews
     guider = comfy.samplers.CFGGuider(model)
     guider.set_conds(positive, negative)
@@ -50,7 +50,7 @@ def sample(
         disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
         seed=seed,
     )
-    shown = torch.cat(previews).cpu() if previews else torch.zeros_like(latent)
+    shown = torch.cat(previews.steps).cpu() if previews.steps else torch.zeros_like(latent)
     return latent, model.model.process_latent_out(shown)
 
 

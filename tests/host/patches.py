@@ -9,6 +9,13 @@ def free_u(model):
     return FreeU.execute(model, 1.3, 1.4, 0.9, 0.2)[0]
 
 
+def skips(model):
+    """As FreeU changes what the decoder joins, for networks of any width."""
+    changed = model.clone()
+    changed.set_model_output_block_patch(lambda h, skip, options: (h * 1.1, skip * 0.9))
+    return changed
+
+
 def lora(model):
     changed = model.clone()
     key = "diffusion_model.middle_block.1.proj_in.weight"

@@ -1,0 +1,116 @@
+"""InstantIR's workflow in a running ComfyUI, with small weights in the forms of the published files."""
+
+import io
+import json
+
+import numpy as np
+import pytest
+import torch
+from comfy_server import ComfyServer, make_base
+from demo_prompt import with_demo_weights
+from PIL import Image
+
+from supir_core.conditioning import full_prompt
+from supir_core.demo import DAMAGED_FILE, SDXL_FILE, TOKENIZER_FOLDER, WEIGHTS
+from supir_core.instantir.model import load_instantir
+from supir_core.instantir.pipeline import restore_instantir
+from supir_core.instantir.settings import NEGATIVE_PROMPT, POSITIVE_PROMPT, InstantSettings
+from supir_core.pictures import read_picture
+
+from ..small_instantir import FEATURES, small_networks, write_files
+from .conftest import ROOT
+
+TINY_DINO = f"""
+import comfy.clip_vision
+import comfy.utils
+
+
+class TinyDino:
+    INPUT_TYPES = classmethod(lambda cls: {{"required": {{"clip_name": ("STRING", {{}})}}}})
+    RETURN_TYPES, FUNCTION, CATEGORY = ("CLIP_VISION",), "load", "test"
+
+    def load(self, clip_name):
+        sizes = {{"model_type": "dinov2", "hidden_size": {FEATURES}, "num_hidden_layers": 2, "num_attention_heads": 3}}
+        model = comfy.clip_vision.ClipVisionModel(
+            {{**sizes, "layer_norm_eps": 1e-6, "use_swiglu_ffn": False, "image_size": 518}}
+        )
+        model.load_sd(comfy.utils.load_torch_file(clip_name))
+        return (model,)
+
+
+NODE_CLASS_MAPPINGS = {{"TinyDino": TinyDino}}
+"""
+"""ComfyUI recognises DINOv2 by its full size only."""
+
+LEVELS = 1
+"""How far the picture may be from the library's, in 8-bit levels: float32 sums in another order."""
+
+STEPS, SEED = 2, 3
+
+
+@pytest.fixture(scope="module")
+def server(comfyui, tmp_path_factory):
+    base = tmp_path_factory.mktemp("instantir_server") / "base"
+    make_base(base, comfyui)
+    (base / "models" / "model_patches").mkdir(parents=True)
+    write_files(base / "models" / "model_patches", small_networks())
+    (base / "custom_nodes" / "tiny_dino.py").write_text(TINY_DINO)
+    with ComfyServer(comfyui, base) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def prompt(server):
+    dino = server.base / "models" / "model_patches" / "dino" / "model.safetensors"
+    workflow = json.loads((ROOT / "workflows" / "api" / "instantir_restore.json").read_text(encoding="utf-8"))
+    changes = {
+        "InstantIRApply": {"min_side": 64},
+        "InstantIRSampler": {"steps": STEPS, "seed": SEED},
+        "CLIPVisionLoader": {"clip_name": str(dino)},
+    }
+    nodes = with_demo_weights(workflow, changes)
+    for node in nodes.values():
+        if node["class_type"] == "CLIPVisionLoader":
+            node["class_type"] = "TinyDino"
+    return nodes
+
+
+def picture(file):
+    with Image.open(io.BytesIO(file.read_bytes())) as image:
+        return np.asarray(image.convert("RGB")).astype(int)
+
+
+def test_the_workflow_runs_and_shows_a_preview_for_every_step(server, prompt):
+    run = server.run(prompt)
+    assert run.end == "execution_success", run.messages[-1]
+    shown = [
+        data["output"]["images"] for data in run.of_type("executed") if "images" in (data["output"] or {})
+    ]
+    assert sorted(len(images) for images in shown) == [1, STEPS]
+
+
+def test_the_picture_is_the_librarys(server, prompt):
+    nodes = {number: {**node, "inputs": dict(node["inputs"])} for number, node in prompt.items()}
+    (number, conditioning), *_ = (
+        (number, node) for number, node in nodes.items() if node["class_type"] == "SupirConditioning"
+    )
+    texts = (full_prompt("", POSITIVE_PROMPT), NEGATIVE_PROMPT)
+    for slot, text in enumerate(texts):  # the library's size condition is ComfyUI's own
+        nodes[f"text{slot}"] = {
+            "class_type": "CLIPTextEncode",
+            "inputs": {"clip": conditioning["inputs"]["clip"], "text": text},
+        }
+    del nodes[number]
+    for node in nodes.values():
+        for name, value in node["inputs"].items():
+            if isinstance(value, list) and value[0] == number:
+                node["inputs"][name] = [f"text{value[1]}", 0]
+    run = server.run(nodes)
+    assert run.end == "execution_success", run.messages[-1]
+    folder = server.base / "models" / "model_patches"
+    files = [folder / name for name in ("adapter.pt", "aggregator.pt", "previewer_lora_weights.bin", "dino")]
+    model = load_instantir(WEIGHTS / SDXL_FILE, *files, tokenizer=WEIGHTS / TOKENIZER_FOLDER, device="cpu")
+    settings = InstantSettings(steps=STEPS, seed=SEED, min_side=64)
+    restored = restore_instantir(model, read_picture(WEIGHTS / DAMAGED_FILE), settings)
+    ours = (restored.image[0].permute(1, 2, 0) * 255).round().to(torch.int).numpy()
+    assert abs(picture(run.pictures[0]) - ours).max() <= LEVELS
