@@ -148,7 +148,7 @@ def seams(model: SupirModel, folder: Path) -> None:
         "| overlap | grid | PSNR to untiled, dB | energy on borders | network calls a step |",
         "|---|---|---|---|---|",
     )
-    for overlap in (256, 128, 64, 32):
+    for overlap in (256, 128, 64):
         grid = tile_grid(side // 8, side // 8, tile // 8, overlap // 8)
         ends = {at * 8 for t in grid for at in (t.top, t.top + t.height)} - {0, side}
         for shifting in (False, True):
