@@ -2,13 +2,14 @@
 # make test         everything that must hold: style, types, tests; those on the real host where ComfyUI is found
 # make demo-comfy   the same demonstration through ComfyUI, without its window
 # make fix          let ruff mend what it can
-# TORCH names other builds of PyTorch: make test TORCH="torch==2.11.0 torchvision==0.26.0 torchaudio==2.11.0"
+# TORCH names other builds of PyTorch; where ComfyUI is, torchvision and torchaudio made for the very same torch, as the
+# newest of each do not fit together
 # COMFYUI_PATH names ComfyUI's folder, ~/ComfyUI or ~/comfy/ComfyUI by default
 
 PYTHON ?= python3
 VENV ?= .venv
 COMFYUI_PATH ?= $(firstword $(wildcard $(HOME)/ComfyUI $(HOME)/comfy/ComfyUI))
-TORCH ?= torch $(if $(COMFYUI_PATH),torchvision torchaudio)
+TORCH ?= $(if $(COMFYUI_PATH),torch==2.11.0 torchvision==0.26.0 torchaudio==2.11.0,torch)
 RUN = $(VENV)/bin/python -m
 HOST = $(if $(COMFYUI_PATH),$(VENV)/.host)
 

@@ -24,7 +24,7 @@ from ..supir_core.connectors import ConnectorFusion
 from ..supir_core.denoiser import Linear
 from ..supir_core.tiling import crop_tiles
 from .conditioning import TILE
-from .host import CATEGORY, KEY, SupirModelType
+from .host import CATEGORY, KEY, SupirModelType, replace_wrappers
 from .loader import SupirWeights
 from .tiles import TILE_KEY, TILES
 
@@ -67,13 +67,12 @@ class AdaptorWrappers:
 
     def register(self, model: ModelPatcher) -> None:
         """Add the wrappers to a model, in place of those of an earlier application."""
-        for kind, wrapper in (
-            (WrappersMP.PREPARE_SAMPLING, prepare_sampling),
-            (WrappersMP.APPLY_MODEL, self.prepare),
-            (WrappersMP.DIFFUSION_MODEL, run_adaptor),
-        ):
-            model.remove_wrappers_with_key(kind, KEY)
-            model.add_wrapper_with_key(kind, KEY, wrapper)
+        wrappers = {
+            WrappersMP.PREPARE_SAMPLING: prepare_sampling,
+            WrappersMP.APPLY_MODEL: self.prepare,
+            WrappersMP.DIFFUSION_MODEL: run_adaptor,
+        }
+        replace_wrappers(model, KEY, wrappers)
 
     def prepare(
         self,

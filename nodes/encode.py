@@ -48,6 +48,18 @@ def vae_tile_input() -> io.Int.Input:
     )
 
 
+def scale_input() -> io.Float.Input:
+    """How much larger the picture becomes."""
+    return io.Float.Input(
+        "scale",
+        default=1.0,
+        min=0.1,
+        max=16.0,
+        step=0.05,
+        tooltip="Enlargement before anything else (bicubic). 1 restores at the size given.",
+    )
+
+
 def min_side_input() -> io.Int.Input:
     """How large a picture must at least be."""
     return io.Int.Input(
@@ -85,14 +97,7 @@ class SupirEncode(io.ComfyNode):
                 SupirModelType.Input("supir_model", tooltip="From SUPIR Load Model."),
                 io.Vae.Input("vae", tooltip="SDXL's VAE, of the base checkpoint."),
                 io.Image.Input("image", tooltip="The damaged picture, of any size; transparency is ignored."),
-                io.Float.Input(
-                    "scale",
-                    default=1.0,
-                    min=0.1,
-                    max=16.0,
-                    step=0.05,
-                    tooltip="Enlargement before anything else (bicubic). 1 restores at the size given.",
-                ),
+                scale_input(),
                 min_side_input(),
                 vae_tile_input(),
             ],

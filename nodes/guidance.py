@@ -13,7 +13,7 @@ from torch import Tensor
 from ..supir_core.denoiser import Linear
 from ..supir_core.sampling import restore_towards
 from .denoiser import schedule_sigma
-from .host import CATEGORY, KEY
+from .host import CATEGORY, KEY, replace_wrappers
 
 GUIDANCE_KEY = KEY + "_guidance"
 
@@ -88,8 +88,7 @@ def apply_guidance(
             "restoration guidance needs z_center: connect that of SUPIR Encode, or set restoration_scale to 0"
         )
     changed = model.clone()
-    changed.remove_wrappers_with_key(WrappersMP.PREDICT_NOISE, GUIDANCE_KEY)
-    changed.add_wrapper_with_key(WrappersMP.PREDICT_NOISE, GUIDANCE_KEY, LinearCfg(cfg))
+    replace_wrappers(changed, GUIDANCE_KEY, {WrappersMP.PREDICT_NOISE: LinearCfg(cfg)})
     functions = changed.model_options.get("sampler_post_cfg_function", [])
     kept = [function for function in functions if not isinstance(function, Restoration)]
     if restoration_scale > 0 and z_center is not None:

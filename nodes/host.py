@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import comfy.model_management
+import comfy.model_patcher
 import comfy.ops
 import folder_paths
 import torch
 from comfy.ldm.modules.attention import optimized_attention
 from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
-from torch import Tensor
+from torch import Tensor, nn
 
 CATEGORY = "SUPIR"
 KEY = "supir"
 """Under which wrappers, models and options are registered with ComfyUI."""
 
 FOLDERS = ("model_patches", "checkpoints")
-"""Where users keep SUPIR's weights."""
+"""Where users keep the weights of both methods."""
 
 SupirModelType = io.Custom("SUPIR_MODEL")
 SupirCaptionerType = io.Custom("SUPIR_CAPTIONER")
@@ -66,16 +69,45 @@ def to_image(picture: Tensor) -> Tensor:
     return picture.movedim(1, -1).contiguous()
 
 
-def weight_files() -> list[str]:
-    """Names of the files in the folders for SUPIR's weights, those named after it first."""
+def weight_files(word: str) -> list[str]:
+    """Names of the files in the folders for weights, those with a word in their name first."""
     names = {name for folder in FOLDERS for name in folder_paths.get_filename_list(folder)}
-    return sorted(names, key=lambda name: ("supir" not in name.lower(), name.lower()))
+    return sorted(names, key=lambda name: (word not in name.lower(), name.lower()))
 
 
 def find_weights(name: str) -> Path | None:
     """The file of that name in the first of the folders that has it."""
     found = (folder_paths.get_full_path(folder, name) for folder in FOLDERS)
     return next((Path(path) for path in found if path), None)
+
+
+def managed(
+    module: nn.Module, load: Callable[..., ModelPatcher], *given: Any, disable_dynamic: bool
+) -> ModelPatcher:
+    """A network as ComfyUI manages models.
+
+    Args:
+        module: the network.
+        load: what ComfyUI calls where it needs another copy, with ``given`` and ``disable_dynamic``.
+        given: its arguments.
+        disable_dynamic: whether ComfyUI asked for a patcher that does not load weights one by one.
+    """
+    # looked up at every call: ComfyUI decides at its start which class it is
+    manager = ModelPatcher if disable_dynamic else comfy.model_patcher.CoreModelPatcher
+    patcher = manager(
+        module,
+        load_device=comfy.model_management.get_torch_device(),
+        offload_device=comfy.model_management.unet_offload_device(),
+    )
+    patcher.cached_patcher_init = (load, given)
+    return patcher
+
+
+def replace_wrappers(model: ModelPatcher, key: str, wrappers: Mapping[str, Callable[..., Any]]) -> None:
+    """Put wrappers on a model, one of each kind, in place of those that it has under the same key."""
+    for kind, wrapper in wrappers.items():
+        model.remove_wrappers_with_key(kind, key)
+        model.add_wrapper_with_key(kind, key, wrapper)
 
 
 def advanced(**given: Any) -> dict[str, Any]:

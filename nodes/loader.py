@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import comfy.model_management
 import comfy.model_patcher
 import torch
 from comfy_api.latest import io
@@ -15,7 +14,7 @@ from torch import Tensor
 from ..supir_core.checkpoint import SUPIR, Checkpoint, open_checkpoint
 from ..supir_core.config import UNetConfig
 from ..supir_core.model import load_adaptor
-from .host import CATEGORY, FOLDERS, Layers, SupirModelType, attention, find_weights, weight_files
+from .host import CATEGORY, FOLDERS, Layers, SupirModelType, attention, find_weights, managed, weight_files
 
 DTYPES = {
     "as in the file": None,
@@ -66,14 +65,7 @@ def adaptor_patcher(
     adaptor = load_adaptor(
         checkpoint, chosen, operations=Layers(chosen or file_dtype(checkpoint)), attention=attention
     )
-    manager = comfy.model_patcher.ModelPatcher if disable_dynamic else comfy.model_patcher.CoreModelPatcher
-    patcher = manager(
-        adaptor,
-        load_device=comfy.model_management.get_torch_device(),
-        offload_device=comfy.model_management.unet_offload_device(),
-    )
-    patcher.cached_patcher_init = (adaptor_patcher, (path, dtype))
-    return patcher
+    return managed(adaptor, adaptor_patcher, path, dtype, disable_dynamic=disable_dynamic)
 
 
 def file_dtype(checkpoint: Checkpoint) -> torch.dtype:
@@ -102,7 +94,7 @@ class SupirModelLoader(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "file",
-                    options=weight_files(),
+                    options=weight_files("supir"),
                     tooltip="SUPIR-v0Q (heavy damage) or SUPIR-v0F (light damage), .safetensors or .ckpt, "
                     f"from models/{FOLDERS[0]} or models/{FOLDERS[1]}. Any other file is recognised and named.",
                 ),

@@ -20,7 +20,7 @@ from torch import Tensor
 from ..supir_core.settings import CHOICES, Settings
 from ..supir_core.tiling import Tile, crop_tiles, tile_denoiser, tile_grid
 from .conditioning import TILE
-from .host import CATEGORY, KEY, advanced
+from .host import CATEGORY, KEY, advanced, replace_wrappers
 
 TILES = "supir_tiles"
 """Option that tells a call which tiles its rows are of."""
@@ -38,12 +38,11 @@ class TileWrappers:
 
     def register(self, model: ModelPatcher) -> None:
         """Add the wrappers to a model, in place of earlier tiles."""
-        for kind, wrapper in (
-            (WrappersMP.PREPARE_SAMPLING, self.reserve_memory),
-            (WrappersMP.CALC_COND_BATCH, self.denoise),
-        ):
-            model.remove_wrappers_with_key(kind, TILE_KEY)
-            model.add_wrapper_with_key(kind, TILE_KEY, wrapper)
+        wrappers = {
+            WrappersMP.PREPARE_SAMPLING: self.reserve_memory,
+            WrappersMP.CALC_COND_BATCH: self.denoise,
+        }
+        replace_wrappers(model, TILE_KEY, wrappers)
 
     def reserve_memory(
         self, executor: Any, model: ModelPatcher, noise_shape: Any, *rest: Any, **more: Any

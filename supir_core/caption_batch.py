@@ -17,7 +17,7 @@ from .caption_text import fit
 from .captioner import Captioner, tile_pictures
 from .model import SupirModel
 from .pictures import read_picture
-from .pipeline import Canvas, encode_stage1, target_size
+from .pipeline import encode_stage1, plan_canvas
 
 log = logging.getLogger(__name__)
 
@@ -68,11 +68,9 @@ def caption_jobs(
 def read_stage1(source: Path, batch: Batch, model: SupirModel) -> Tensor:
     """What the degradation-robust VAE makes of a picture, at the size that is sampled, ``(1, 3, H, W)`` on the CPU."""
     picture = read_picture(source)
-    settings = batch.settings
-    min_side = model.min_side if settings.min_side is None else settings.min_side
-    canvas = Canvas.plan(target_size(picture, batch.scale, batch.size), min_side)
+    canvas = plan_canvas(model, picture, batch.settings, batch.scale, batch.size)
     placed = canvas.place(picture[:, :3].to(model.device, torch.float32))
-    _, stage1, _ = encode_stage1(model, placed, settings.vae_tile, center=False)
+    _, stage1, _ = encode_stage1(model, placed, batch.settings.vae_tile, center=False)
     return stage1[:, :, : canvas.inner[0], : canvas.inner[1]].float().cpu()
 
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from .caption_text import clean
 from .config import LATENT_PIXELS
 from .pictures import to_image
-from .settings import SIDE_MULTIPLE
+from .pipeline import Canvas
 from .tiling import tile_grid
 
 INSTRUCTION = "Describe this image and its style in a very detailed manner."
@@ -134,7 +134,8 @@ def tile_pictures(stage1: Tensor, latent_tile: tuple[int, int]) -> list[Tensor]:
     Returns:
         ``(3, h, w)`` each; the padding that sampling adds below and on the right is left out.
     """
-    height, width = (-(-side // SIDE_MULTIPLE) * SIDE_MULTIPLE // LATENT_PIXELS for side in stage1.shape[2:])
+    size = (stage1.shape[2], stage1.shape[3])
+    height, width = (side // LATENT_PIXELS for side in Canvas.plan(size, min_side=1).outer)
     return [
         stage1[
             0,

@@ -118,7 +118,7 @@ def directions(model: SupirModel, folder: Path) -> None:
     for color in ("wavelet", "adain", "none"):
         rows[f"colour fix {color}"] = replace(free, color_fix=color)
     for steps in (1, 2, 4, 20):
-        rows[f"{steps} steps"] = replace(free, steps=steps)
+        rows[f"{steps} step{'s' * (steps > 1)}"] = replace(free, steps=steps)
     rows["DPM++ 2M SDE, 8 steps"] = replace(free, sampler="dpmpp_2m_sde")
     say("| | PSNR to the original | GMSD to the original | PSNR to stage 1 |", "|---|---|---|---|")
     for name, settings in rows.items():

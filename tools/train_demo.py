@@ -4,7 +4,7 @@ Four stages, as in the paper: the VAE; the degradation-robust encoder; the UNet;
 UNet. Where a stage stands is saved as it goes, so that a run that was stopped goes on from there. Held-out photographs
 are never seen (see demo_data).
 
-    PYTHONPATH=. python tools/train_demo.py --work training --output demo
+    PYTHONPATH=. python tools/train_demo.py --work training --output demo --bf16
 """
 
 from __future__ import annotations

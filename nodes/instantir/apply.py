@@ -24,7 +24,7 @@ from ...supir_core.instantir.correction import Correction, Rows
 from ...supir_core.instantir.image_attention import KeyValue, Place, modulate, places
 from ...supir_core.instantir.sampling import Control
 from ..denoiser import check_model, rows_for, schedule_sigma
-from ..host import attention
+from ..host import attention, replace_wrappers
 from ..tiles import TILES
 from .loader import InstantIRNetworks, InstantIRWeights
 
@@ -63,11 +63,11 @@ class Run:
         self._read: dict[bool, tuple[list[KeyValue], ...]] = {}
 
     def read(
-        self, networks: InstantIRNetworks, features: Sequence[Tensor], branched: bool
+        self, networks: InstantIRNetworks, features: Sequence[Tensor], branched: bool, like: Tensor
     ) -> tuple[list[KeyValue], ...]:
-        """Keys and values of all layers for each of the features, made once."""
+        """Keys and values of all layers for each of the features, made once, where ``like`` is."""
         if branched not in self._read:
-            self._read[branched] = tuple(networks.adapter.read(some) for some in features)
+            self._read[branched] = tuple(networks.adapter.read(some.to(like)) for some in features)
         return self._read[branched]
 
 
@@ -98,18 +98,16 @@ class InstantIRWrappers:
 
     def register(self, model: ModelPatcher) -> None:
         """Add the wrappers to a model, in place of those of an earlier application."""
-        for kind, wrapper in (
-            (WrappersMP.OUTER_SAMPLE, self.open_run),
-            (WrappersMP.PREPARE_SAMPLING, prepare_sampling),
-            (WrappersMP.APPLY_MODEL, self.prepare),
-            (WrappersMP.DIFFUSION_MODEL, self.correct),
-        ):
-            model.remove_wrappers_with_key(kind, KEY)
-            model.add_wrapper_with_key(kind, KEY, wrapper)
-        functions = model.model_options.get("sampler_post_cfg_function", [])
-        model.model_options["sampler_post_cfg_function"] = [f for f in functions if f is not end_step] + [
-            end_step
-        ]
+        wrappers = {
+            WrappersMP.OUTER_SAMPLE: self.open_run,
+            WrappersMP.PREPARE_SAMPLING: prepare_sampling,
+            WrappersMP.APPLY_MODEL: self.prepare,
+            WrappersMP.DIFFUSION_MODEL: self.correct,
+        }
+        replace_wrappers(model, KEY, wrappers)
+        others = model.model_options.get("sampler_post_cfg_function", [])
+        kept = [function for function in others if function is not end_step]
+        model.model_options["sampler_post_cfg_function"] = [*kept, end_step]
 
     def open_run(
         self,
@@ -211,33 +209,20 @@ class InstantIRWrappers:
         """Keys and values of the image tokens for the rows of a call: prompts, then tiles, then pictures."""
         prompts, tiles = options["cond_or_uncond"], len(options.get(TILES, ())) or 1
         pictures = len(embedding) // len(prompts) // tiles
-        features = [some.to(embedding) for some in self.features]
-        read = run.read(networks, features, branched)
-        rows = [
-            KeyValue(
-                *(
-                    torch.cat(
-                        [
-                            _expanded(read[prompt][layer][part], pictures).repeat(tiles, 1, 1)
-                            for prompt in prompts
-                        ]
-                    )
-                    for part in (0, 1)
-                )
-            )
-            for layer in range(len(read[0]))
-        ]
-        return modulate(rows, networks.adapter.modulations(embedding))
+        read = run.read(networks, self.features, branched, embedding)
+
+        def rows(parts: Sequence[Tensor]) -> Tensor:
+            return torch.cat([part.expand(pictures, -1, -1).repeat(tiles, 1, 1) for part in parts])
+
+        layers = zip(*(read[prompt] for prompt in prompts), strict=True)
+        image = [KeyValue(*map(rows, zip(*layer, strict=True))) for layer in layers]
+        return modulate(image, networks.adapter.modulations(embedding))
 
 
 def rows_of(call: Call, x: Tensor, timesteps: Tensor, y: Tensor, prompts: Sequence[int]) -> Rows:
     """The rows of a call as the library has them."""
     positive = prompts.index(POSITIVE) if POSITIVE in prompts else None
     return Rows(x[:, :4], call.sigma, timesteps, y, call.z_lq.to(x), len(prompts), positive)
-
-
-def _expanded(part: Tensor, pictures: int) -> Tensor:
-    return part.expand(pictures, -1, -1)
 
 
 def unet_embedding(unet: Any, timesteps: Tensor, y: Tensor, dtype: torch.dtype) -> Tensor:

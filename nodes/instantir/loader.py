@@ -6,9 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import comfy.model_management
 import comfy.model_patcher
-import folder_paths
 from comfy_api.latest import io
 from torch import nn
 
@@ -19,7 +17,7 @@ from ...supir_core.instantir.image_attention import ImageAdapter
 from ...supir_core.instantir.model import load_adapter, load_aggregator, load_previewer
 from ...supir_core.instantir.previewer import PreviewerLora
 from ...supir_core.instantir.sizes import unet_config
-from ..host import FOLDERS, Layers, attention, find_weights
+from ..host import FOLDERS, Layers, attention, find_weights, managed, weight_files
 from ..loader import DTYPES
 
 CATEGORY = "InstantIR"
@@ -95,20 +93,7 @@ def networks_patcher(
         load_previewer(previewer, config, image.image_proj.config, chosen, operations=layers),
         load_aggregator(aggregator, config, chosen, operations=layers, attention=attention),
     )
-    manager = comfy.model_patcher.ModelPatcher if disable_dynamic else comfy.model_patcher.CoreModelPatcher
-    patcher = manager(
-        networks,
-        load_device=comfy.model_management.get_torch_device(),
-        offload_device=comfy.model_management.unet_offload_device(),
-    )
-    patcher.cached_patcher_init = (networks_patcher, (paths, dtype))
-    return patcher
-
-
-def instantir_files(part: str) -> list[str]:
-    """Names of the files that may be a part, those named after it first."""
-    names = {name for folder in FOLDERS for name in folder_paths.get_filename_list(folder)}
-    return sorted(names, key=lambda name: (part not in name.lower(), name.lower()))
+    return managed(networks, networks_patcher, paths, dtype, disable_dynamic=disable_dynamic)
 
 
 def _missing(part: str, name: str) -> str:
@@ -133,7 +118,7 @@ class InstantIRModelLoader(io.ComfyNode):
                 *(
                     io.Combo.Input(
                         part,
-                        options=instantir_files(part),
+                        options=weight_files(part),
                         tooltip=f"{what} From models/{FOLDERS[0]} or models/{FOLDERS[1]}. Any other file is recognised "
                         "and named.",
                     )

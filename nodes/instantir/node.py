@@ -14,7 +14,7 @@ from ...supir_core.instantir.adaptive import MODES
 from ...supir_core.instantir.perception import dino_pixels, no_picture
 from ...supir_core.instantir.sampling import Control
 from ...supir_core.pipeline import Canvas, target_size
-from ..encode import min_side_input, vae_tile_input
+from ..encode import min_side_input, scale_input, vae_tile_input
 from ..host import advanced, to_image, to_picture
 from ..vae import encode, require_sdxl_vae
 from .apply import apply_instantir
@@ -63,14 +63,7 @@ class InstantIRApply(io.ComfyNode):
                 ),
                 io.Vae.Input("vae", tooltip="SDXL's VAE, of the base checkpoint."),
                 io.Image.Input("image", tooltip="The damaged picture, of any size; transparency is ignored."),
-                io.Float.Input(
-                    "scale",
-                    default=1.0,
-                    min=0.1,
-                    max=16.0,
-                    step=0.05,
-                    tooltip="Enlargement before anything else (bicubic). 1 restores at the size given.",
-                ),
+                scale_input(),
                 io.Float.Input(
                     "strength",
                     default=1.0,

@@ -54,11 +54,11 @@ def test_weights_are_found_in_both_folders(pack, host):
         save_file({"x": torch.zeros(1)}, place / f"supir in {folder}.safetensors")
     (host / "models" / "checkpoints" / "a base.safetensors").write_bytes(b"")
     loader = module(pack, "nodes.host")
-    assert loader.weight_files()[:2] == [
+    assert loader.weight_files("supir")[:2] == [
         "supir in checkpoints.safetensors",
         "supir in model_patches.safetensors",
     ]
-    for name in loader.weight_files():
+    for name in loader.weight_files("supir"):
         assert pack["SupirModelLoader"].validate_inputs(name) is True
 
 
