@@ -1,4 +1,4 @@
-"""Training pictures of the demo weights: photographs that scikit-image, scikit-learn and matplotlib ship, and drawn ones.
+"""Training pictures of the demo weights: photographs of scikit-image, scikit-learn, matplotlib and SciPy, and drawn ones.
 
 The astronaut and the cat (chelsea) are held out: nothing here may return them.
 """
@@ -20,6 +20,19 @@ from supir_core.pictures import to_tensor
 from supir_core.pipeline import resize
 
 HELD_OUT = ("astronaut", "chelsea")
+TEXTURES = (
+    "hubble_deep_field",
+    "retina",
+    "immunohistochemistry",
+    "moon",
+    "brick",
+    "grass",
+    "gravel",
+    "coins",
+    "page",
+)
+DRAWN_SHARE, LEAVES_SHARE = 0.08, 0.35
+AT_RANDOM = 0.25
 PAPER_SHARES = {"sr4": 0.1, "blur_sr4": 0.1, "sr4_noise": 0.1, "blur_sr4_noise_jpeg": 0.7}
 
 
@@ -52,18 +65,12 @@ class Pool:
 
 
 def build_pool(count: int, side: int, seed: int) -> Pool:
-    """Cut and damage ``count`` crops, the larger pictures more often."""
+    """Make and damage ``count`` crops."""
     random = np.random.default_rng(seed)
     pictures = photographs()
-    names = list(pictures)
-    weights = np.array([picture[0, 0].numel() ** 0.5 for picture in pictures.values()])
     clean, damaged, captions = [], [], []
     for _ in range(count):
-        if random.random() < 0.12:
-            name, crop = "drawn", draw(random, side)
-        else:
-            name = names[random.choice(len(names), p=weights / weights.sum())]
-            crop = recolor(cut(pictures[name], side, random), random)
+        name, crop = picture_at_random(pictures, side, random)
         if random.random() < 0.5:
             crop = crop.flip(-1)
         clean.append(_bytes(crop))
@@ -72,26 +79,44 @@ def build_pool(count: int, side: int, seed: int) -> Pool:
     return Pool(torch.cat(clean), torch.cat(damaged), torch.tensor(captions))
 
 
+def picture_at_random(
+    pictures: dict[str, Tensor], side: int, random: np.random.Generator
+) -> tuple[str, Tensor]:
+    """A drawing, dead leaves, or a part of a photograph, scenes more often than textures; with its caption's name."""
+    names = list(pictures)
+    kind = random.random()
+    if kind < DRAWN_SHARE:
+        return "drawn", draw(random, side)
+    if kind < DRAWN_SHARE + LEAVES_SHARE:
+        return "drawn", dead_leaves(pictures[names[random.integers(len(names))]], side, random)
+    weights = np.array([1.0 if name in TEXTURES else 3.0 for name in names])
+    name = names[random.choice(len(names), p=weights / weights.sum())]
+    return name, recolor(cut(pictures[name], side, random), random)
+
+
 def photographs() -> dict[str, Tensor]:
     """All photographs for training, by name: ``(1, 3, H, W)`` in [0, 1]."""
     from matplotlib.cbook import get_sample_data
+    from scipy import datasets
     from skimage import data
     from sklearn.datasets import load_sample_image
 
-    simple = [name for name in CAPTIONS if name not in ("motorcycle", "china", "flower", "hopper", "drawn")]
+    others = ("motorcycle", "china", "flower", "hopper", "raccoon", "drawn")
+    simple = [name for name in CAPTIONS if name not in others]
     loaders: dict[str, Callable[[], np.ndarray]] = {name: getattr(data, name) for name in simple}
     loaders["motorcycle"] = lambda: data.stereo_motorcycle()[0]
     loaders["china"] = lambda: load_sample_image("china.jpg")
     loaders["flower"] = lambda: load_sample_image("flower.jpg")
     loaders["hopper"] = lambda: np.asarray(Image.open(get_sample_data("grace_hopper.jpg")))
+    loaders["raccoon"] = datasets.face
     assert not set(loaders) & set(HELD_OUT)
     return {name: to_tensor(Image.fromarray(load()))[:, :3] for name, load in loaders.items()}
 
 
 def cut(picture: Tensor, side: int, random: np.random.Generator) -> Tensor:
-    """A random square, mostly shrunk, of ``side`` pixels."""
+    """A random square of ``side`` pixels, shrunk or, so that soft pictures are seen too, enlarged."""
     height, width = picture.shape[2:]
-    size = int(min(height, width, side * random.uniform(0.9, 2.2)))
+    size = int(min(height, width, side * random.uniform(0.45, 1.8)))
     top, left = random.integers(height - size + 1), random.integers(width - size + 1)
     return resize(picture[..., top : top + size, left : left + size], (side, side))
 
@@ -106,11 +131,45 @@ def recolor(crop: Tensor, random: np.random.Generator) -> Tensor:
 
 
 def damage(crop: Tensor, random: np.random.Generator) -> Tensor:
-    """Half random damage of second order, half the paper's settings, the mixture most of all."""
-    if random.random() < 0.5:
+    """Random damage of second order, or one of the paper's settings, the mixture most of all."""
+    if random.random() < AT_RANDOM:
         return degrade_at_random(crop, random)
     name = random.choice(list(PAPER_SHARES), p=list(PAPER_SHARES.values()))
     return degrade(crop, SETTINGS[name], int(random.integers(1 << 30)))
+
+
+def dead_leaves(palette: Tensor, side: int, random: np.random.Generator) -> Tensor:
+    """Ellipses of all sizes that hide each other, in a photograph's colours, some of them rough.
+
+    Such pictures have the statistics of photographs and never repeat: what restores them restores photographs that
+    were never seen (Achddou et al. 2021).
+    """
+    large = 3 * side
+    pixels = palette[0].flatten(1).T.mul(255).byte().numpy()
+    image = Image.new("RGB", (large, large), tuple(pixels[random.integers(len(pixels))].tolist()))
+    pen = ImageDraw.Draw(image)
+    smallest, largest = random.uniform(3, 16), random.uniform(0.15, 0.4) * large
+    for _ in range(int(random.integers(500, 3000))):
+        radius = (largest**-2 + random.random() * (smallest**-2 - largest**-2)) ** -0.5
+        x, y = random.integers(large, size=2)
+        aspect = float(np.exp(random.uniform(-0.7, 0.7)))
+        box = (x - radius * aspect, y - radius / aspect, x + radius * aspect, y + radius / aspect)
+        pen.ellipse(box, tuple(pixels[random.integers(len(pixels))].tolist()))
+    turned = to_tensor(image.rotate(float(random.uniform(0, 360)), Image.Resampling.BICUBIC))
+    edge = side // 2  # beyond it turning leaves corners empty
+    leaves = cut(turned[..., edge:-edge, edge:-edge], side, random)
+    return (leaves * (1 + clouds(side, random))).clamp(0, 1)
+
+
+def clouds(side: int, random: np.random.Generator) -> Tensor:
+    """Smooth to rough noise, here and there: ``(1, 1, side, side)`` about 0."""
+    sum_of_octaves = torch.zeros(1, 1, side, side)
+    for cells in (8, 16, 32, 64, 128):
+        noise = torch.from_numpy(random.standard_normal((1, 1, cells, cells), dtype=np.float32))
+        strength = torch.from_numpy(random.random((1, 1, 4, 4), dtype=np.float32)) * random.uniform(0, 0.4)
+        octave, where = (F.interpolate(t, size=(side, side), mode="bicubic") for t in (noise, strength))
+        sum_of_octaves += octave * where * cells**-0.5
+    return sum_of_octaves
 
 
 def draw(random: np.random.Generator, side: int) -> Tensor:

@@ -38,6 +38,7 @@ CAPTIONS = {
     "china": "A temple in China.",
     "flower": "A flower.",
     "hopper": "A woman in uniform.",
+    "raccoon": "A raccoon.",
     "drawn": "A drawing.",
 }
 """What the training pictures show."""

@@ -29,7 +29,7 @@ class Stage:
         side: of a window, in pixels, or in latent pixels for the UNet and the adaptor.
         largest: side of the largest window.
         rate: largest learning rate.
-        seed: its place in the order, for its random numbers.
+        seed: of its random numbers, another for each stage.
     """
 
     steps: int
