@@ -141,8 +141,7 @@ def damage(crop: Tensor, random: np.random.Generator) -> Tensor:
 def dead_leaves(palette: Tensor, side: int, random: np.random.Generator) -> Tensor:
     """Ellipses of all sizes that hide each other, in a photograph's colours, some of them rough.
 
-    Such pictures have the statistics of photographs and never repeat: what restores them restores photographs that
-    were never seen (Achddou et al. 2021).
+    Such pictures share much of photographs' statistics and never repeat (Achddou et al. 2021).
     """
     large = 3 * side
     pixels = palette[0].flatten(1).T.mul(255).byte().numpy()

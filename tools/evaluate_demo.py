@@ -111,11 +111,11 @@ def directions(model: SupirModel, folder: Path) -> None:
     rows["nothing: CFG 1, no guidance, no colour fix"] = free
     for scale in (4.0, 2.0, 1.0, 0.5, 0.25):
         rows[f"restoration scale {scale:g}"] = replace(free, restoration_scale=scale)
-    for strength in (1.0, 0.8, 0.5, 0.0):
+    for strength in (0.8, 0.5, 0.0):
         rows[f"control {strength:g}"] = replace(free, control=Linear(strength, strength))
-    for cfg in (1.0, 2.0, 4.0, 7.5):
+    for cfg in (2.0, 4.0, 7.5):
         rows[f"CFG {cfg:g}"] = replace(free, cfg=Linear(cfg, cfg))
-    for color in ("wavelet", "adain", "none"):
+    for color in ("wavelet", "adain"):
         rows[f"colour fix {color}"] = replace(free, color_fix=color)
     for steps in (1, 2, 4, 20):
         rows[f"{steps} step{'s' * (steps > 1)}"] = replace(free, steps=steps)

@@ -73,7 +73,7 @@ def smooth_loss(
     """Half the pictures blurred by four, and these weighted by four.
 
     What an encoder can know of a damaged picture is smooth. A VAE that only knows sharp pictures smooths those further:
-    a picture blurred by two pixels came back 1.2 dB further from its original.
+    two that were blurred by two pixels came back 1.0 and 1.2 dB further from their originals.
     """
     clean = pool.batch(random, size, side)[0].to(device)
     half = size // 2
@@ -90,7 +90,7 @@ def train_dr_encoder(training: Training, pool: Pool, vae: VAE) -> nn.Module:
 
     That loss alone is content with an encoder that sees nothing; an anchor holds both decodes to x_GT. The clean picture
     goes along for a quarter of the windows. Before that the encoder learns to give the clean encoder's latents, which
-    needs no decoder: several times as many windows a second.
+    needs no decoder: twice as many windows a second.
     """
     encoder = copy.deepcopy(vae.encoder)
 
