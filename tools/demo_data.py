@@ -1,16 +1,14 @@
-"""Training pictures of the demo weights: photographs of scikit-image, scikit-learn, matplotlib and SciPy, and drawn ones.
-
-The astronaut and the cat (chelsea) are held out: nothing here may return them.
-"""
+"""Training pictures of the demo weights: parts of photographs and drawn ones, whole and damaged."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from demo_photographs import photographs
 from demo_weights import CAPTIONS
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
@@ -19,7 +17,9 @@ from supir_core.degradation import SETTINGS, degrade, degrade_at_random
 from supir_core.pictures import to_tensor
 from supir_core.pipeline import resize
 
-HELD_OUT = ("astronaut", "chelsea")
+CROP, LARGE_CROP = 256, 512
+"""Sides of the crops, in pixels."""
+
 TEXTURES = (
     "hubble_deep_field",
     "retina",
@@ -31,52 +31,71 @@ TEXTURES = (
     "coins",
     "page",
 )
-DRAWN_SHARE, LEAVES_SHARE = 0.08, 0.35
-AT_RANDOM = 0.25
-PAPER_SHARES = {"sr4": 0.1, "blur_sr4": 0.1, "sr4_noise": 0.1, "blur_sr4_noise_jpeg": 0.7}
+DRAWN_SHARE, LEAVES_SHARE = 0.06, 0.2
+AT_RANDOM = 0.1
+PAPER_SHARES = {"sr4": 0.03, "blur_sr4": 0.03, "sr4_noise": 0.04, "blur_sr4_noise_jpeg": 0.9}
+
+
+Crops = TypeVar("Crops")
 
 
 @dataclass(frozen=True)
 class Pool:
-    """Crops, uint8 to save memory.
+    """Undamaged crops, uint8 to save memory; whoever asks for pairs gets them damaged anew.
 
     Attributes:
         clean: ``(N, 3, side, side)``.
-        damaged: the same crops damaged and enlarged back.
         captions: index into ``CAPTIONS`` of each.
+        device: where windows are wanted.
     """
 
     clean: Tensor
-    damaged: Tensor
     captions: Tensor
+    device: torch.device
 
     def first(self, count: int) -> Pool:
         """The first crops alone."""
-        return Pool(self.clean[:count], self.damaged[:count], self.captions[:count])
+        return Pool(self.clean[:count], self.captions[:count], self.device)
 
-    def batch(self, random: np.random.Generator, size: int, side: int) -> tuple[Tensor, Tensor]:
-        """Windows of ``side`` pixels of clean crops and of the damaged ones, in [-1, 1], turned at random."""
+    def windows(self, random: np.random.Generator, size: int, side: int) -> Tensor:
+        """Windows of ``side`` pixels, in [-1, 1], turned at random."""
+        return self._turned(self._some(random, size), random, side)
+
+    def pairs(self, random: np.random.Generator, size: int, side: int) -> tuple[Tensor, Tensor]:
+        """Windows and the same damaged and enlarged back; whole crops are damaged, so that no border shows."""
+        clean = self._some(random, size)
+        both = torch.cat([clean, damage(clean, random)], dim=1)
+        clean, damaged = self._turned(both, random, side).split(3, dim=1)
+        return clean.contiguous(), damaged.contiguous()
+
+    def _some(self, random: np.random.Generator, size: int) -> Tensor:
         rows = torch.from_numpy(random.integers(len(self.clean), size=size))
-        top, left = random.integers(self.clean.shape[-1] - side + 1, size=2)
-        window = (rows, slice(None), slice(top, top + side), slice(left, left + side))
-        pair = torch.stack([self.clean[window], self.damaged[window]]).float() / 127.5 - 1
-        pair = torch.rot90(pair, int(random.integers(4)), (-2, -1))
-        return pair[0].contiguous(), pair[1].contiguous()
+        return self.clean[rows].float() / 255
+
+    def _turned(self, pictures: Tensor, random: np.random.Generator, side: int) -> Tensor:
+        top, left = random.integers(pictures.shape[-1] - side + 1, size=2)
+        windows = pictures[..., top : top + side, left : left + side] * 2 - 1
+        return torch.rot90(windows, int(random.integers(4)), (-2, -1)).contiguous().to(self.device)
 
 
-def build_pool(count: int, side: int, seed: int) -> Pool:
-    """Make and damage ``count`` crops."""
+def holding(crops: dict[int, Crops], side: int) -> Crops:
+    """Of crops by their side, the smallest that hold a window of ``side``."""
+    return crops[min(have for have in crops if have >= side)]
+
+
+def build_pool(count: int, side: int, seed: int, device: torch.device) -> Pool:
+    """Make ``count`` crops."""
     random = np.random.default_rng(seed)
-    pictures = photographs()
-    clean, damaged, captions = [], [], []
-    for _ in range(count):
+    pictures, names = photographs(), list(CAPTIONS)
+    clean = torch.empty((count, 3, side, side), dtype=torch.uint8)
+    captions = torch.empty(count, dtype=torch.long)
+    for row in range(count):
         name, crop = picture_at_random(pictures, side, random)
         if random.random() < 0.5:
             crop = crop.flip(-1)
-        clean.append(_bytes(crop))
-        damaged.append(_bytes(resize(damage(crop, random), (side, side))))
-        captions.append(list(CAPTIONS).index(name))
-    return Pool(torch.cat(clean), torch.cat(damaged), torch.tensor(captions))
+        clean[row] = (crop[0] * 255).round().byte()
+        captions[row] = names.index(name.partition("/")[0])
+    return Pool(clean, captions, device)
 
 
 def picture_at_random(
@@ -92,25 +111,6 @@ def picture_at_random(
     weights = np.array([1.0 if name in TEXTURES else 3.0 for name in names])
     name = names[random.choice(len(names), p=weights / weights.sum())]
     return name, recolor(cut(pictures[name], side, random), random)
-
-
-def photographs() -> dict[str, Tensor]:
-    """All photographs for training, by name: ``(1, 3, H, W)`` in [0, 1]."""
-    from matplotlib.cbook import get_sample_data
-    from scipy import datasets
-    from skimage import data
-    from sklearn.datasets import load_sample_image
-
-    others = ("motorcycle", "china", "flower", "hopper", "raccoon", "drawn")
-    simple = [name for name in CAPTIONS if name not in others]
-    loaders: dict[str, Callable[[], np.ndarray]] = {name: getattr(data, name) for name in simple}
-    loaders["motorcycle"] = lambda: data.stereo_motorcycle()[0]
-    loaders["china"] = lambda: load_sample_image("china.jpg")
-    loaders["flower"] = lambda: load_sample_image("flower.jpg")
-    loaders["hopper"] = lambda: np.asarray(Image.open(get_sample_data("grace_hopper.jpg")))
-    loaders["raccoon"] = datasets.face
-    assert not set(loaders) & set(HELD_OUT)
-    return {name: to_tensor(Image.fromarray(load()))[:, :3] for name, load in loaders.items()}
 
 
 def cut(picture: Tensor, side: int, random: np.random.Generator) -> Tensor:
@@ -130,8 +130,19 @@ def recolor(crop: Tensor, random: np.random.Generator) -> Tensor:
     return (crop**gamma * gain).clamp(0, 1)
 
 
-def damage(crop: Tensor, random: np.random.Generator) -> Tensor:
-    """Random damage of second order, or one of the paper's settings, the mixture most of all."""
+def damage(crops: Tensor, random: np.random.Generator) -> Tensor:
+    """Each crop damaged, shrunk by four and enlarged back: ``(N, 3, H, W)`` in [0, 1].
+
+    Random damage of second order, or one of the paper's settings, the mixture most of all.
+    """
+    with torch.autocast("cpu", enabled=False):  # it would blur in bfloat16
+        damaged = [damage_one(crop[None], random) for crop in crops]
+        enlarged = torch.cat([resize(small, (crops.shape[2], crops.shape[3])) for small in damaged])
+    return (enlarged * 255).round() / 255
+
+
+def damage_one(crop: Tensor, random: np.random.Generator) -> Tensor:
+    """A crop of a quarter of the side."""
     if random.random() < AT_RANDOM:
         return degrade_at_random(crop, random)
     name = random.choice(list(PAPER_SHARES), p=list(PAPER_SHARES.values()))
@@ -192,7 +203,3 @@ def draw(random: np.random.Generator, side: int) -> Tensor:
             word = "".join(chr(c) for c in random.integers(65, 91, size=int(random.integers(2, 8))))
             pen.text((left, top), word, fill=color, font=ImageFont.load_default(int(random.integers(10, 40))))
     return to_tensor(image)
-
-
-def _bytes(picture: Tensor) -> Tensor:
-    return (picture * 255).round().byte()

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from demo_data import Pool
+from demo_data import Pool, damage
 from demo_weights import CAPTIONS
-from torch import Tensor, nn
+from torch import Tensor
 
 from supir_core.conditioning import NEGATIVE_PROMPT, POSITIVE_PROMPT, Conditioning, full_prompt
 from supir_core.text import TextEncoders
-from supir_core.vae import VAE
+from supir_core.vae import VAE, Encoder, from_unit
 
 NEGATIVE_SHARE, PLAIN_SHARE, EMPTY_SHARE = 0.15, 0.4, 0.1
 """Shares of rows: a damaged target under the negative prompt; quality words alone; no text at all."""
@@ -36,25 +36,27 @@ class Latents:
 
     @classmethod
     @torch.no_grad()
-    def of(cls, pool: Pool, vae: VAE, dr_encoder: nn.Module, device: torch.device) -> Latents:
-        """Encode all crops, once."""
+    def of(cls, pool: Pool, vae: VAE, dr_encoder: Encoder, seed: int) -> Latents:
+        """Damage and encode all crops, once."""
+        random = np.random.default_rng(seed)
         count = len(pool.clean)
         negative = torch.arange(count) < count * NEGATIVE_SHARE
-        targets = torch.where(negative[:, None, None, None], pool.damaged, pool.clean)
-
-        def encode(pictures: Tensor, encoder: nn.Module | None = None) -> Tensor:
-            scaled = (part.to(device).float() / 127.5 - 1 for part in pictures.split(8))
-            return torch.cat([vae.encode(part, encoder).float() for part in scaled])
-
-        target, z_lq = encode(targets), encode(pool.damaged, dr_encoder)
-        return cls(target, z_lq, negative, pool.captions)
+        target, z_lq = [], []
+        for rows in torch.arange(count).split(8):
+            clean = pool.clean[rows].float() / 255
+            damaged = damage(clean, random)
+            shown = torch.where(negative[rows][:, None, None, None], damaged, clean)
+            target.append(vae.encode(from_unit(shown).to(pool.device)).float())
+            z_lq.append(vae.encode(from_unit(damaged).to(pool.device), dr_encoder).float())
+        return cls(torch.cat(target), torch.cat(z_lq), negative, pool.captions)
 
     def batch(self, random: np.random.Generator, size: int, side: int) -> tuple[Tensor, Tensor, Tensor]:
         """Windows of ``side`` latent pixels: ``target``, ``z_lq``, and the row of ``Prompts`` that goes with each."""
-        rows = torch.from_numpy(random.integers(len(self.target), size=size))
+        device = self.target.device
+        rows = torch.from_numpy(random.integers(len(self.target), size=size)).to(device)
         top, left = random.integers(self.target.shape[-1] - side + 1, size=2)
         window = (slice(None), slice(top, top + side), slice(left, left + side))
-        draws = torch.from_numpy(random.random(size))
+        draws = torch.from_numpy(random.random(size)).to(device)
         prompts = torch.where(draws < PLAIN_SHARE, Prompts.PLAIN, self.captions[rows])
         prompts = torch.where(self.negative[rows], Prompts.NEGATIVE, prompts)
         prompts = torch.where(draws > 1 - EMPTY_SHARE, Prompts.EMPTY, prompts)

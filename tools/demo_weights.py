@@ -39,6 +39,7 @@ CAPTIONS = {
     "flower": "A flower.",
     "hopper": "A woman in uniform.",
     "raccoon": "A raccoon.",
+    "kodak": "A photograph.",
     "drawn": "A drawing.",
 }
 """What the training pictures show."""

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from demo_data import HELD_OUT
+from demo_photographs import HELD_OUT
 from PIL import Image
 from torch import Tensor
 
