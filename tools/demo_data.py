@@ -1,4 +1,4 @@
-"""Training pictures of the demo weights: parts of photographs and drawn ones, whole and damaged."""
+"""Training pictures of the demo weights: parts of photographs and drawn ones, undamaged and damaged."""
 
 from __future__ import annotations
 
@@ -34,7 +34,6 @@ TEXTURES = (
 DRAWN_SHARE, LEAVES_SHARE = 0.06, 0.2
 AT_RANDOM = 0.1
 PAPER_SHARES = {"sr4": 0.03, "blur_sr4": 0.03, "sr4_noise": 0.04, "blur_sr4_noise_jpeg": 0.9}
-
 
 Crops = TypeVar("Crops")
 
@@ -83,8 +82,8 @@ def holding(crops: dict[int, Crops], side: int) -> Crops:
     return crops[min(have for have in crops if have >= side)]
 
 
-def build_pool(count: int, side: int, seed: int, device: torch.device) -> Pool:
-    """Make ``count`` crops."""
+def make_crops(count: int, side: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Undamaged crops, and the index of each one's caption, as ``Pool`` holds them."""
     random = np.random.default_rng(seed)
     pictures, names = photographs(), list(CAPTIONS)
     clean = torch.empty((count, 3, side, side), dtype=torch.uint8)
@@ -95,7 +94,7 @@ def build_pool(count: int, side: int, seed: int, device: torch.device) -> Pool:
             crop = crop.flip(-1)
         clean[row] = (crop[0] * 255).round().byte()
         captions[row] = names.index(name.partition("/")[0])
-    return Pool(clean, captions, device)
+    return clean, captions
 
 
 def picture_at_random(
@@ -142,7 +141,7 @@ def damage(crops: Tensor, random: np.random.Generator) -> Tensor:
 
 
 def damage_one(crop: Tensor, random: np.random.Generator) -> Tensor:
-    """A crop of a quarter of the side."""
+    """A damaged crop, not enlarged: ``(1, 3, H, W)`` -> ``(1, 3, H / 4, W / 4)``."""
     if random.random() < AT_RANDOM:
         return degrade_at_random(crop, random)
     name = random.choice(list(PAPER_SHARES), p=list(PAPER_SHARES.values()))

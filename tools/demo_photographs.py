@@ -1,7 +1,7 @@
 """The photographs that the demo weights learn from.
 
 They come with scikit-image, scikit-learn and matplotlib, or are fetched once: SciPy's raccoon, and the 24 of Kodak's Photo
-CD sampler, the usual test pictures of compression, which Kodak released for unrestricted use.
+CD sampler, the usual test pictures of compression, which Kodak, as their host understands, released for unrestricted use.
 The astronaut and the cat (chelsea) are held out: nothing here may return them.
 """
 

@@ -53,6 +53,13 @@ Loss = Callable[[np.random.Generator, int, int], Tensor]
 """Loss of a batch that it draws itself, from random numbers, batch size and side of a window."""
 
 
+def save(value: Any, path: Path) -> None:
+    """Write a file that is whole once it is there."""
+    part = path.with_name(f".{path.name}.part")
+    torch.save(value, part)
+    part.replace(path)
+
+
 class Training:
     """What the stages share: where they are kept, device, precision, share of the steps, and log."""
 
@@ -68,7 +75,7 @@ class Training:
             modules.load_state_dict(torch.load(path, map_location=self.device))
         else:
             self._train(name, stage, modules, loss)
-            torch.save(modules.state_dict(), path)
+            save(modules.state_dict(), path)
         modules.eval().requires_grad_(False)
 
     def precision(self) -> AbstractContextManager[Any]:
@@ -118,9 +125,7 @@ class Training:
             json.dumps({"losses": self.log, "seconds": round(seconds)})
         )
         state = {name: part.state_dict() for name, part in parts.items()}
-        part = self.work / f".{name}_state.part"
-        torch.save({**state, "step": step, "seconds": seconds, "log": self.log}, part)
-        part.replace(self.work / f"{name}_state.pt")
+        save({**state, "step": step, "seconds": seconds, "log": self.log}, self.work / f"{name}_state.pt")
 
     def _resume(self, name: str, parts: dict[str, Any]) -> tuple[int, float]:
         """Steps and seconds that an earlier run has done already."""

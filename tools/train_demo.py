@@ -14,10 +14,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from demo_data import CROP, LARGE_CROP, Pool, build_pool, holding
+from demo_data import CROP, LARGE_CROP, Pool, holding, make_crops
 from demo_latents import Latents, Prompts
 from demo_weights import new_text_encoders, save_demo_weights
-from stage import Stage, Training
+from stage import Stage, Training, save
 from start_weights import start_adaptor, start_unet
 from torch import Tensor
 from train_vae import Pools, train_dr_encoder, train_vae
@@ -35,8 +35,8 @@ ADAPTOR_STAGE = Stage(3000, 8, CROP // 8, LARGE_CROP // 8, 8e-4, 4)
 SMALL_PER_LARGE = 16
 """Small crops for each large one."""
 
-ENCODED = 6, 2
-"""One in so many of the small crops, and of the large ones, is encoded for the last two stages."""
+ENCODED = {CROP: 6, LARGE_CROP: 2}
+"""One in so many crops of a side is encoded for the last two stages."""
 
 AllLatents = dict[int, Latents]
 """By the side of their crops."""
@@ -94,11 +94,10 @@ def noise_loss(predicted: Tensor, noise: Tensor, sigma: Tensor) -> Tensor:
 def kept_pools(work: Path, crops: int, device: torch.device) -> Pools:
     """The training crops, made once."""
     pools = {}
-    for side, count in ((CROP, crops), (LARGE_CROP, max(8, crops // SMALL_PER_LARGE))):
-        path = work / f"pool_{side}.pt"
+    for side, count in ((CROP, crops), (LARGE_CROP, crops // SMALL_PER_LARGE)):
+        path = work / f"crops_{count}_of_{side}.pt"
         if not path.exists():
-            pool = build_pool(count, side, side, device)
-            torch.save((pool.clean, pool.captions), path)
+            save(make_crops(count, side, seed=side), path)
         clean, captions = torch.load(path, mmap=True)
         pools[side] = Pool(clean, captions, device)
     return pools
@@ -107,13 +106,13 @@ def kept_pools(work: Path, crops: int, device: torch.device) -> Pools:
 def kept_latents(training: Training, pools: Pools, vae: VAE, dr_encoder: Encoder) -> AllLatents:
     """A part of the crops as latents, encoded once."""
     latents = {}
-    for (side, pool), one_in in zip(pools.items(), ENCODED, strict=True):
+    for side, pool in pools.items():
         path = training.work / f"latents_{side}.pt"
         if not path.exists():
-            some = pool.first(len(pool.clean) // one_in)
+            some = pool.first(len(pool.clean) // ENCODED[side])
             with training.precision():
                 made = Latents.of(some, vae, dr_encoder, seed=side)
-            torch.save((made.target, made.z_lq, made.negative, made.captions), path)
+            save((made.target, made.z_lq, made.negative, made.captions), path)
         latents[side // 8] = Latents(*torch.load(path, map_location=training.device))
     return latents
 
@@ -126,7 +125,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("training"), help="stages and log (%(default)s)")
     parser.add_argument("--output", type=Path, default=Path("demo"), help="weights' folder (%(default)s)")
     parser.add_argument("--share", type=float, default=1.0, help="of the steps of each stage (%(default)s)")
-    parser.add_argument("--crops", type=int, default=8000, help="training crops (%(default)s)")
+    parser.add_argument("--crops", type=int, default=8000, help="small ones, 32 at least (%(default)s)")
     parser.add_argument("--bf16", action="store_true", help="mixed precision, where the device is fast at it")
     options = parser.parse_args()
     options.work.mkdir(parents=True, exist_ok=True)

@@ -20,7 +20,7 @@ VAE_STAGE = Stage(4000, 8, 64, CROP, 3e-4, 0)
 SMOOTH_STAGE = Stage(1500, 8, 64, CROP // 2, 2e-4, 5)
 LATENT_STAGE = Stage(1500, 4, 128, CROP, 4e-4, 1)
 DECODED_STAGE = Stage(1900, 4, 128, LARGE_CROP, 3e-4, 2)
-"""The last sees large crops too: a norm's statistics differ there, and so does what attention finds."""
+"""The last sees large crops too: trained on small windows alone, it restored whole pictures worse than their parts."""
 
 Pools = dict[int, Pool]
 """By the side of their crops."""
@@ -66,8 +66,8 @@ def smooth_loss(pools: Pools, vae: VAE, random: np.random.Generator, size: int, 
 def train_dr_encoder(training: Training, pools: Pools, vae: VAE) -> Encoder:
     """Stage 2: the degradation-robust encoder, and with it the decoder.
 
-    First it learns to give the clean encoder's latents, which needs no decoder: twice as many windows a second. Then
-    it learns by what is decoded, and the decoder learns what to make of an encoder that cannot know everything.
+    First it learns to give the clean encoder's latents, which needs no decoder: more than twice as many windows a
+    second. Then it learns by what is decoded, and the decoder learns what to make of an encoder that cannot know everything.
     """
     encoder = copy.deepcopy(vae.encoder)
 
@@ -92,7 +92,8 @@ def robust_loss(
 ) -> Tensor:
     """||D(E_dr(x_LQ)) - D(E_dr(x_GT))||^2 (Yu et al. 2024, eq. 1), for a quarter of the windows, with an anchor.
 
-    That loss alone is content with an encoder that sees nothing; the anchor holds both decodes to x_GT.
+    That loss alone is content with an encoder that sees nothing; the anchor holds both decodes to x_GT. A window that is
+    alone in its step, as the large ones are, has the anchor only.
     """
     clean, damaged = holding(pools, side).pairs(random, size, side)
     some = clean[: size // 4]
