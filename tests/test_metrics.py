@@ -5,7 +5,7 @@ import torch
 
 from supir_core.degradation import blur, gaussian_kernel
 from supir_core.demo import demo_photograph
-from supir_core.metrics import gmsd, psnr, seam_ratio
+from supir_core.metrics import gmsd, gradient_deviation, psnr, seam_ratio
 
 
 @pytest.fixture(scope="module")
@@ -30,6 +30,16 @@ def test_gmsd_cares_for_structure_and_not_for_a_shade(photograph):
     shade = photograph * 0.96 + 0.02
     soft = blur(photograph, gaussian_kernel(1.5, 1.5, 0.0))
     assert gmsd(shade, photograph) < 0.2 * gmsd(soft, photograph)
+
+
+def test_gmsd_can_be_learned_by(photograph):
+    flat = torch.full_like(photograph, 0.5)
+    pictures = torch.cat([photograph, flat, photograph * 0.9]).requires_grad_()
+    references = torch.cat([photograph, flat, photograph])
+    distances = gradient_deviation(pictures, references)
+    distances.sum().backward()
+    assert distances.tolist() == pytest.approx([0, 0, gmsd(photograph * 0.9, photograph)], abs=1e-6)
+    assert pictures.grad.isfinite().all() and pictures.grad[2].any()
 
 
 def test_a_seam_shows(photograph):
