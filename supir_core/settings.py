@@ -119,7 +119,14 @@ PRESETS: dict[str, Settings] = {
     "quality": Settings(),
     "fidelity": Settings(cfg=Linear(1.0, 4.0), s_noise=1.01),
     "lightning": Settings(steps=8, sampler="dpmpp_2m_sde", cfg=Linear(2.0, 2.0), s_noise=1.0),
-    "demo": Settings(steps=2, cfg=Linear(1.0, 1.0), restoration_scale=0.5, s_churn=0.0, s_noise=1.0),
+    "demo": Settings(
+        steps=2,
+        cfg=Linear(1.0, 1.0),
+        control=Linear(1.05, 1.05),
+        restoration_scale=0.5,
+        s_churn=0.0,
+        s_noise=1.0,
+    ),
 }
 """Quality for heavy damage (with SUPIR-v0Q), fidelity for light (with v0F), lightning for distilled SDXL models,
 demo for the demo weights."""
