@@ -104,7 +104,7 @@ def robust_loss(
     some = clean[: size // 4]
     decoded = vae.decode(vae.encode(torch.cat([damaged, some]), encoder)).float()
     from_damaged, from_clean = decoded.split([size, len(some)])
-    with torch.autocast(clean.device.type, enabled=False):
+    with torch.autocast(clean.device.type, enabled=False):  # in [-1, 1] gradients are twice those in [0, 1]
         perceived = gradient_deviation(from_damaged / 2, clean / 2).mean()
     anchor = F.mse_loss(from_damaged, clean) + PERCEIVED * perceived
     if not len(some):
