@@ -38,7 +38,7 @@ def test_gmsd_can_be_learned_by(photograph):
     references = torch.cat([photograph, flat, photograph])
     distances = gradient_deviation(pictures, references)
     distances.sum().backward()
-    assert distances.tolist() == pytest.approx([0, 0, gmsd(photograph * 0.9, photograph)], abs=1e-6)
+    assert distances.tolist() == pytest.approx([0, 0, gmsd(photograph * 0.9, photograph)], abs=2e-7)
     assert pictures.grad.isfinite().all() and pictures.grad[2].any()
 
 

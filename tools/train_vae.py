@@ -97,8 +97,8 @@ def robust_loss(
     """||D(E_dr(x_LQ)) - D(E_dr(x_GT))||^2 (Yu et al. 2024, eq. 1), for a quarter of the windows, with an anchor.
 
     That loss alone is content with an encoder that sees nothing; the anchor holds both decodes to x_GT. A window that is
-    alone in its step, as the large ones are, has the anchor only. To the anchor belongs GMSD: squared error alone makes
-    pictures softer and softer.
+    alone in its step, as the large ones are, has the anchor only. To the anchor belongs GMSD, which rose while
+    squared error alone fell.
     """
     clean, damaged = holding(pools, side).pairs(random, size, side)
     some = clean[: size // 4]
