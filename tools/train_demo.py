@@ -29,13 +29,13 @@ from supir_core.unet import UNet
 from supir_core.vae import VAE, Encoder
 
 UNET_STAGE = Stage(1800, 8, CROP // 8, LARGE_CROP // 8, 1e-3, 3)
-ADAPTOR_STAGE = Stage(2400, 8, CROP // 8, LARGE_CROP // 8, 8e-4, 4)
+ADAPTOR_STAGE = Stage(1800, 8, CROP // 8, LARGE_CROP // 8, 8e-4, 4)
 """Whole crops, large ones too: a norm's statistics over a small window blur what high noise levels teach."""
 
 SMALL_PER_LARGE = 16
 """Small crops for each large one."""
 
-ENCODED = {CROP: 6, LARGE_CROP: 2}
+ENCODED = {CROP: 3, LARGE_CROP: 1}
 """One in so many crops of a side is encoded for the last two stages."""
 
 AllLatents = dict[int, Latents]

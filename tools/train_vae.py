@@ -20,7 +20,7 @@ from supir_core.vae import VAE, Encoder
 VAE_STAGE = Stage(3000, 8, 64, CROP, 3e-4, 0)
 SMOOTH_STAGE = Stage(1500, 8, 64, CROP // 2, 2e-4, 5)
 LATENT_STAGE = Stage(2000, 4, 128, CROP, 4e-4, 1)
-DECODED_STAGE = Stage(3000, 4, 128, LARGE_CROP, 3e-4, 2)
+DECODED_STAGE = Stage(2200, 4, 128, LARGE_CROP, 1.5e-4, 2)
 """The last sees large crops too: trained on small windows alone, it restored whole pictures worse than their parts."""
 
 PERCEIVED = 0.015
@@ -82,8 +82,12 @@ def train_dr_encoder(training: Training, pools: Pools, vae: VAE) -> Encoder:
         return F.mse_loss(vae.encode(damaged, encoder).float(), target.float())
 
     def decoded_loss(random: np.random.Generator, size: int, side: int) -> Tensor:
-        value = robust_loss(pools, vae, encoder, random, size, side)
-        return value + plain_loss(pools, vae, random, size // 2, side) if size > 1 else value
+        clean, damaged = holding(pools, side).pairs(random, size, side)
+        some = clean[: size // 4]
+        decoded = vae.decode(vae.encode(torch.cat([damaged, some]), encoder)).float()
+        stage1, from_clean = decoded.split([size, len(some)])
+        again = torch.cat([stage1[: max(1, len(some))].detach(), clean[size - len(some) :]])
+        return robust_loss(stage1, from_clean, clean) + plain_loss(vae, again)
 
     training.run("dr_latent", LATENT_STAGE, encoder, latent_loss)
     both = nn.ModuleList([encoder, vae.decoder, vae.post_quant_conv])
@@ -91,34 +95,31 @@ def train_dr_encoder(training: Training, pools: Pools, vae: VAE) -> Encoder:
     return encoder
 
 
-def robust_loss(
-    pools: Pools, vae: VAE, encoder: Encoder, random: np.random.Generator, size: int, side: int
-) -> Tensor:
-    """||D(E_dr(x_LQ)) - D(E_dr(x_GT))||^2 (Yu et al. 2024, eq. 1), for a quarter of the windows, with an anchor.
+def robust_loss(from_damaged: Tensor, from_clean: Tensor, clean: Tensor) -> Tensor:
+    """||D(E_dr(x_LQ)) - D(E_dr(x_GT))||^2 (Yu et al. 2024, eq. 1), for the first windows, with an anchor.
 
     That loss alone is content with an encoder that sees nothing; the anchor holds both decodes to x_GT. A window that is
     alone in its step, as the large ones are, has the anchor only. To the anchor belongs GMSD, which rose while
     squared error alone fell.
     """
-    clean, damaged = holding(pools, side).pairs(random, size, side)
-    some = clean[: size // 4]
-    decoded = vae.decode(vae.encode(torch.cat([damaged, some]), encoder)).float()
-    from_damaged, from_clean = decoded.split([size, len(some)])
+    some = len(from_clean)
     with torch.autocast(clean.device.type, enabled=False):  # in [-1, 1] gradients are twice those in [0, 1]
         perceived = gradient_deviation(from_damaged / 2, clean / 2).mean()
     anchor = F.mse_loss(from_damaged, clean) + PERCEIVED * perceived
-    if not len(some):
+    if not some:
         return anchor
-    return F.mse_loss(from_damaged[: len(some)], from_clean) / 2 + anchor + F.mse_loss(from_clean, some) / 2
+    return F.mse_loss(from_damaged[:some], from_clean) / 2 + anchor + F.mse_loss(from_clean, clean[:some]) / 2
 
 
-def plain_loss(pools: Pools, vae: VAE, random: np.random.Generator, size: int, side: int) -> Tensor:
-    """What keeps the decoder to the plain encoder's latents, which are the UNet's targets."""
-    clean = holding(pools, side).windows(random, size, side)
+def plain_loss(vae: VAE, pictures: Tensor) -> Tensor:
+    """What keeps the decoder to the plain encoder's latents.
+
+    Those of undamaged pictures are the UNet's targets, those of stage 1 what restoration guidance pulls to.
+    """
     with torch.no_grad():
-        z = vae.encode(clean)
+        z = vae.encode(pictures)
     out = vae.decode(z + 0.05 * torch.randn_like(z)).float()
-    return F.mse_loss(out, clean) / 2 + edges(out, clean) / 16
+    return F.mse_loss(out, pictures) / 2 + edges(out, pictures) / 16
 
 
 def edges(out: Tensor, target: Tensor) -> Tensor:
