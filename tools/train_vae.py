@@ -83,11 +83,11 @@ def train_dr_encoder(training: Training, pools: Pools, vae: VAE) -> Encoder:
 
     def decoded_loss(random: np.random.Generator, size: int, side: int) -> Tensor:
         clean, damaged = holding(pools, side).pairs(random, size, side)
-        some = clean[: size // 4]
-        decoded = vae.decode(vae.encode(torch.cat([damaged, some]), encoder)).float()
-        stage1, from_clean = decoded.split([size, len(some)])
-        again = torch.cat([stage1[: max(1, len(some))].detach(), clean[size - len(some) :]])
-        return robust_loss(stage1, from_clean, clean) + plain_loss(vae, again)
+        few = size // 4  # none where a window is alone in its step
+        decoded = vae.decode(vae.encode(torch.cat([damaged, clean[:few]]), encoder)).float()
+        stage1, from_clean = decoded.split([size, few])
+        plain = torch.cat([stage1[: max(1, few)].detach(), clean[size - few :]])
+        return robust_loss(stage1, from_clean, clean) + plain_loss(vae, plain)
 
     training.run("dr_latent", LATENT_STAGE, encoder, latent_loss)
     both = nn.ModuleList([encoder, vae.decoder, vae.post_quant_conv])
@@ -96,19 +96,19 @@ def train_dr_encoder(training: Training, pools: Pools, vae: VAE) -> Encoder:
 
 
 def robust_loss(from_damaged: Tensor, from_clean: Tensor, clean: Tensor) -> Tensor:
-    """||D(E_dr(x_LQ)) - D(E_dr(x_GT))||^2 (Yu et al. 2024, eq. 1), for the first windows, with an anchor.
+    """||D(E_dr(x_LQ)) - D(E_dr(x_GT))||^2 (Yu et al. 2024, eq. 1), with an anchor.
 
-    That loss alone is content with an encoder that sees nothing; the anchor holds both decodes to x_GT. A window that is
-    alone in its step, as the large ones are, has the anchor only. To the anchor belongs GMSD, which rose while
-    squared error alone fell.
+    That loss alone is content with an encoder that sees nothing; the anchor holds both decodes to x_GT. Only the first
+    windows are decoded from x_GT too, a fourth of them; a window alone in its step, as the large ones are, has the anchor
+    only. To the anchor belongs GMSD, which rose while squared error alone fell.
     """
-    some = len(from_clean)
+    few = len(from_clean)
     with torch.autocast(clean.device.type, enabled=False):  # in [-1, 1] gradients are twice those in [0, 1]
         perceived = gradient_deviation(from_damaged / 2, clean / 2).mean()
     anchor = F.mse_loss(from_damaged, clean) + PERCEIVED * perceived
-    if not some:
+    if not few:
         return anchor
-    return F.mse_loss(from_damaged[:some], from_clean) / 2 + anchor + F.mse_loss(from_clean, clean[:some]) / 2
+    return F.mse_loss(from_damaged[:few], from_clean) / 2 + anchor + F.mse_loss(from_clean, clean[:few]) / 2
 
 
 def plain_loss(vae: VAE, pictures: Tensor) -> Tensor:
