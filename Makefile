@@ -27,7 +27,7 @@ test: $(VENV)/.dev $(HOST)
 	$(RUN) pytest
 
 demo-comfy: $(VENV)/.host
-	$(VENV)/bin/python tools/run_workflow.py workflows/api/demo.json -o demo_output
+	$(VENV)/bin/python -m tools.workflows.run_workflow workflows/api/demo.json -o demo_output
 
 fix: $(VENV)/.dev
 	$(RUN) ruff check --fix .

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -19,11 +18,8 @@ from typing import Any
 import measure
 import torch
 
-sys.path.insert(0, str(measure.ROOT / "tools"))
-
-from comfy_server import ComfyServer, find_comfyui, make_base
-from demo_prompt import with_demo_weights
-
+from tests.host.demo_prompt import with_demo_weights
+from tests.host.server import ComfyServer, find_comfyui, make_base
 from tests.tiny_captioners import make_llava
 
 LARGE = {"hidden_size": 2048, "intermediate_size": 5632, "num_hidden_layers": 8, "num_attention_heads": 16}

@@ -25,13 +25,15 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from supir_core.adaptor import Adaptor
-from supir_core.blocks import Text
-from supir_core.conditioning import Conditioning
-from supir_core.config import UNetConfig
-from supir_core.demo import UNET_CONFIG
-from supir_core.denoiser import GuidedDenoiser, Linear, nearest_index
-from supir_core.unet import UNet
+from supir_core.command.demo import UNET_CONFIG
+from supir_core.restoration.denoiser import LinearSchedule
+from supir_core.sdxl.blocks import TextContext
+from supir_core.sdxl.conditioning import Conditioning
+from supir_core.sdxl.config import UNetConfig
+from supir_core.sdxl.schedule import nearest_index
+from supir_core.sdxl.unet import UNet
+from supir_core.supir.adaptor import Adaptor
+from supir_core.supir.denoiser import GuidedDenoiser
 
 TARGET = 1.03
 BASELINE = "unet + encoder"
@@ -47,7 +49,7 @@ class Bench(NamedTuple):
     denoiser: GuidedDenoiser
     x: Tensor
     rows: tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
-    text: Text
+    text: TextContext
 
     def plain(self) -> Tensor:
         """The UNet alone."""
@@ -108,8 +110,10 @@ def prepare(networks: tuple[UNet, Adaptor], side: int, dtype: torch.dtype, devic
     rows = (z_lq.repeat(2, 1, 1, 1), x.repeat(2, 1, 1, 1) / SIGMA, both.context, both.vector)
     z2, x2, context, y = (tensor.to(dtype) for tensor in rows)
     index = nearest_index(x.new_full((2,), SIGMA))
-    denoiser = GuidedDenoiser(unet, adaptor, z_lq, [positive], negative, Linear(4.0, 4.0), Linear(1.0, 1.0))
-    return Bench(unet, adaptor, denoiser, x, (z2, x2, index, context, y), Text(context))
+    denoiser = GuidedDenoiser(
+        unet, adaptor, z_lq, [positive], negative, LinearSchedule(4.0, 4.0), LinearSchedule(1.0, 1.0)
+    )
+    return Bench(unet, adaptor, denoiser, x, (z2, x2, index, context, y), TextContext(context))
 
 
 def count_flops(quick: bool, side: int) -> dict[str, int]:

@@ -25,17 +25,17 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from supir_core.blocks import Text
-from supir_core.conditioning import Conditioning
-from supir_core.config import UNetConfig
-from supir_core.demo import UNET_CONFIG
+from supir_core.command.demo import UNET_CONFIG
 from supir_core.instantir.aggregator import Aggregator, ResidualFusion
 from supir_core.instantir.denoiser import InstantDenoiser, Networks, attentions, build_denoiser
 from supir_core.instantir.image_attention import ImageAdapter, TextAndImage, modulate
 from supir_core.instantir.previewer import LowRank, PreviewerLora, one_step_preview
 from supir_core.instantir.resampler import ResamplerConfig
 from supir_core.instantir.sampling import Control, instantir_sigmas
-from supir_core.unet import UNet
+from supir_core.sdxl.blocks import TextContext
+from supir_core.sdxl.conditioning import Conditioning
+from supir_core.sdxl.config import UNetConfig
+from supir_core.sdxl.unet import UNet
 
 RELEASED = ResamplerConfig(1280, 4, 64, 1024, 2048, 1280, 5120)
 SMALL = ResamplerConfig(64, 1, 4, 48, UNET_CONFIG.context_width, 64, 128)
@@ -63,7 +63,7 @@ class Bench(NamedTuple):
         unet, previewer = self.networks.unet, self.networks.previewer
         z_lq, z, index, _, y = self.rows
         sigma = self.denoiser.image.sigmas[:1].expand(2).to(z.device)
-        with beside_every_layer(), previewer.beside(unet, self.networks.adapter):
+        with beside_every_layer(), previewer.applied_to(unet, self.networks.adapter):
             eps = unet(z, index, self._context(), y)
         preview = one_step_preview(eps, z, sigma, index).to(z_lq)
         fusion = ResidualFusion(self.networks.aggregator(z_lq, preview, index, y))
@@ -89,12 +89,12 @@ class Bench(NamedTuple):
         unet, adapter = self.networks.unet, self.networks.adapter
         _, _, index, context, y = self.rows
         image = modulate(adapter.read(self.features), adapter.modulations(unet.embed(index, y)))
-        return TextAndImage(Text(context), dict(zip(attentions(unet), image, strict=True)))
+        return TextAndImage(TextContext(context), dict(zip(attentions(unet), image, strict=True)))
 
 
 @contextmanager
 def beside_every_layer() -> Iterator[None]:
-    """Branches as published: never added to a weight."""
+    """LoraLayers as published: never added to a weight."""
     kept, LowRank.cheaper_added = LowRank.cheaper_added, lambda *_: False
     try:
         yield

@@ -30,9 +30,10 @@ import torch
 import transformers
 from torch import nn
 
-from supir_core import demo, model
-from supir_core.checkpoint import open_checkpoint
-from supir_core.text import CLIP_G, CLIP_L
+from supir_core.command import demo
+from supir_core.files.checkpoint import open_checkpoint
+from supir_core.sdxl.text import CLIP_G, CLIP_L
+from supir_core.supir import model
 
 TARGET = 1.15
 PAGE = 1024

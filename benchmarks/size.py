@@ -30,17 +30,19 @@ import measure
 import torch
 from torch import Tensor
 
-from supir_core import demo
-from supir_core.adaptor import Adaptor
-from supir_core.conditioning import Conditioning
-from supir_core.config import LATENT_PIXELS
-from supir_core.denoiser import GuidedDenoiser, Linear
-from supir_core.pipeline import restore
-from supir_core.sampling import ddpm_sigmas, sample_restore_edm, seeded_noise, start_latent
-from supir_core.settings import PRESETS
-from supir_core.tiling import tile_denoiser
-from supir_core.unet import UNet
-from supir_core.vae import VAE
+from supir_core.command import demo
+from supir_core.restoration.denoiser import LinearSchedule
+from supir_core.restoration.noise import seeded_noise, start_latent
+from supir_core.restoration.tiling import tile_denoiser
+from supir_core.sdxl.conditioning import Conditioning
+from supir_core.sdxl.config import LATENT_PIXELS
+from supir_core.sdxl.unet import UNet
+from supir_core.sdxl.vae import VAE
+from supir_core.supir.adaptor import Adaptor
+from supir_core.supir.denoiser import GuidedDenoiser
+from supir_core.supir.pipeline import restore
+from supir_core.supir.sampling import ddpm_sigmas, sample_restore_edm
+from supir_core.supir.settings import PRESETS
 
 TARGET = 1.2
 SIZES = {1: (1024, 1024), 2: (1024, 2048), 4: (2048, 2048), 8: (2048, 4096), 16: (4096, 4096)}
@@ -82,7 +84,9 @@ def sampling_case(device: torch.device) -> Case:
     )
 
     def run(z_lq: Tensor) -> Tensor:
-        denoiser = GuidedDenoiser(unet, adaptor, z_lq, [row], row, Linear(4.0, 4.0), Linear(1.0, 1.0))
+        denoiser = GuidedDenoiser(
+            unet, adaptor, z_lq, [row], row, LinearSchedule(4.0, 4.0), LinearSchedule(1.0, 1.0)
+        )
         tiled = tile_denoiser(denoiser, WINDOW, OVERLAP)
         noise, sigmas = seeded_noise([0]), ddpm_sigmas(STEPS)
         return sample_restore_edm(tiled, start_latent(noise(z_lq), sigmas), sigmas, noise, s_churn=5.0)

@@ -15,14 +15,16 @@ import measure
 import torch
 from torch import Tensor
 
-from supir_core.adaptor import Adaptor
-from supir_core.conditioning import Conditioning
-from supir_core.config import LATENT_PIXELS
-from supir_core.demo import UNET_CONFIG
-from supir_core.denoiser import GuidedDenoiser, Linear
-from supir_core.sampling import ddpm_sigmas, sample_restore_edm, seeded_noise, start_latent
-from supir_core.tiling import count_calls, tile_denoiser
-from supir_core.unet import UNet
+from supir_core.command.demo import UNET_CONFIG
+from supir_core.restoration.denoiser import LinearSchedule
+from supir_core.restoration.noise import seeded_noise, start_latent
+from supir_core.restoration.tiling import count_calls, tile_denoiser
+from supir_core.sdxl.conditioning import Conditioning
+from supir_core.sdxl.config import LATENT_PIXELS
+from supir_core.sdxl.unet import UNet
+from supir_core.supir.adaptor import Adaptor
+from supir_core.supir.denoiser import GuidedDenoiser
+from supir_core.supir.sampling import ddpm_sigmas, sample_restore_edm
 
 STEPS, TIMED_STEPS = 50, 2
 TILES_PER_CALL = (1, 2, 4)
@@ -103,7 +105,7 @@ class Sampling:
         row = Conditioning(context, torch.randn(1, UNET_CONFIG.vector_width, device=device))
         self.z_lq = torch.randn(1, 4, side, side, device=device)
         self.denoiser = GuidedDenoiser(
-            unet, adaptor, self.z_lq, [row], row, Linear(4.0, 4.0), Linear(1.0, 1.0)
+            unet, adaptor, self.z_lq, [row], row, LinearSchedule(4.0, 4.0), LinearSchedule(1.0, 1.0)
         )
 
     @torch.no_grad()

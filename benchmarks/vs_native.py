@@ -23,7 +23,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from supir_core.config import UNetConfig
+from supir_core.sdxl.config import UNetConfig
 
 SIGMA, CFG = 3.0, 4.0
 FILE = "random_supir.safetensors"
@@ -117,14 +117,14 @@ def guided_call(model: Any, network: nn.Module, x: Tensor, conds: list[Any]) -> 
 
 def compare(pack: Any, model: Any, weights: Any, side: int, repeats: int) -> dict[str, Any]:
     """Both on a square latent of ``side``: a row of the table."""
-    from supir_core.denoiser import Linear
+    from supir_core.restoration.denoiser import LinearSchedule
 
     z_lq, x = torch.randn(1, 4, side, side), torch.randn(1, 4, side, side)
     conds = [[[torch.randn(1, 77, 2048), {"pooled_output": torch.randn(1, 1280)}]] for _ in range(2)]
     applied = {
         "ours": (
             pack("denoiser").apply_supir(
-                model, weights, model.model.process_latent_out(z_lq), Linear(1.0, 1.0)
+                model, weights, model.model.process_latent_out(z_lq), LinearSchedule(1.0, 1.0)
             ),
             weights.adaptor.model,
         ),

@@ -18,8 +18,8 @@ import folder_paths
 import torch
 from comfy.model_patcher import ModelPatcher
 
-from ..supir_core.caption_models import SPREAD, load_captioner, weight_bytes
-from ..supir_core.captioner import Captioner, TransformersCaptioner
+from ..supir_core.captions.models import SPREAD, load_captioner, weight_bytes
+from ..supir_core.captions.protocol import Captioner, TransformersCaptioner
 
 FOLDER = "LLM"
 """Of ``models``, where users keep language models."""

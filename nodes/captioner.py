@@ -9,9 +9,9 @@ import comfy.utils
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..supir_core.caption_models import LLAVA, PRECISIONS
-from ..supir_core.captioner import INSTRUCTION, Request, tile_pictures
-from ..supir_core.settings import Settings
+from ..supir_core.captions.models import LLAVA, PRECISIONS
+from ..supir_core.captions.protocol import INSTRUCTION, Request, tile_pictures
+from ..supir_core.supir.settings import Settings
 from .caption_memory import FOLDER, PLACEMENTS, CaptionerModel, find_captioner
 from .host import CATEGORY, SupirCaptionerType, advanced, to_picture
 from .tiles import tile_inputs

@@ -8,8 +8,10 @@ from typing import Any
 import comfy.sd
 from comfy_api.latest import io
 
-from ..supir_core.conditioning import NEGATIVE_PROMPT, POSITIVE_PROMPT, full_prompt
+from ..supir_core.restoration.prompts import full_prompt
+from ..supir_core.supir.settings import NEGATIVE_PROMPT, POSITIVE_PROMPT
 from .host import CATEGORY, advanced
+from .options import TILE
 
 SIZES = {
     "width": 1024,
@@ -20,9 +22,6 @@ SIZES = {
     "target_height": 1024,
 }
 """As released, always these, whatever the picture's size."""
-
-TILE = "supir_tile"
-"""Marks the entry of a CONDITIONING that belongs to one tile, by its number."""
 
 Conditioning = list[tuple[Any, dict[str, Any]]]
 

@@ -13,12 +13,12 @@ import comfy.utils
 import torch
 from comfy_api.latest import io
 
-from ..supir_core.checkpoint import open_checkpoint
-from ..supir_core.config import UNetConfig, VAEConfig, without_prefix
-from ..supir_core.demo import DAMAGED_FILE, SDXL_FILE, SUPIR_FILE, TOKENIZER_FOLDER, WEIGHTS
-from ..supir_core.model import FIRST_STAGE, UNET, load_text
-from ..supir_core.pictures import read_picture
-from ..supir_core.text import TextEncoders, load_tokenizer
+from ..supir_core.command.demo import DAMAGED_FILE, SDXL_FILE, SUPIR_FILE, TOKENIZER_FOLDER, WEIGHTS
+from ..supir_core.files.checkpoint import open_checkpoint
+from ..supir_core.files.pictures import read_picture
+from ..supir_core.sdxl.config import UNetConfig, VAEConfig, without_prefix
+from ..supir_core.sdxl.model import FIRST_STAGE, UNET, load_text
+from ..supir_core.sdxl.text import TextEncoders, load_tokenizer
 from .host import CATEGORY, SupirModelType, to_image
 from .loader import load_weights
 

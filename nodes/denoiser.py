@@ -6,7 +6,6 @@ copy of the adaptor), one runs the adaptor and hands its features to the UNet's 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -18,19 +17,13 @@ from comfy.patcher_extension import WrappersMP
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..supir_core.adaptor import Adaptor
-from ..supir_core.config import UNetConfig
-from ..supir_core.connectors import ConnectorFusion
-from ..supir_core.denoiser import Linear
-from ..supir_core.tiling import crop_tiles
-from .conditioning import TILE
+from ..supir_core.restoration.denoiser import LinearSchedule
+from ..supir_core.sdxl.config import UNetConfig
+from ..supir_core.supir.adaptor import Adaptor
+from ..supir_core.supir.connectors import ConnectorFusion
 from .host import CATEGORY, KEY, SupirModelType, replace_wrappers
 from .loader import SupirWeights
-from .tiles import TILE_KEY, TILES
-
-SIGMA = "supir_sigma"
-"""Option by which SUPIR's samplers tell the noise level before churn."""
-CALL = "supir_call"
+from .options import SUPIR_CALL, TILE, TILE_KEY, rows_for, schedule_sigma
 
 FEATURE_SHARE = 1.2
 """Memory of a call against the UNet's alone.
@@ -48,11 +41,6 @@ class Call(NamedTuple):
     strength: float
 
 
-def schedule_sigma(options: Mapping[str, Any], timestep: Tensor) -> float:
-    """The noise level that schedules follow: before churn where the sampler tells it."""
-    return options.get(SIGMA, timestep.flatten()[0].item())
-
-
 @dataclass(frozen=True, eq=False)
 class AdaptorWrappers:
     """The wrappers of one application.
@@ -63,7 +51,7 @@ class AdaptorWrappers:
     """
 
     z_lq: Tensor
-    strength: Linear
+    strength: LinearSchedule
 
     def register(self, model: ModelPatcher) -> None:
         """Add the wrappers to a model, in place of those of an earlier application."""
@@ -90,33 +78,8 @@ class AdaptorWrappers:
         adaptor = base.current_patcher.get_additional_models_with_key(KEY)[0].model
         strength = self.strength.at(schedule_sigma(transformer_options, t))
         z_lq = rows_for(self.z_lq, x, transformer_options)
-        options = {**transformer_options, CALL: Call(adaptor, z_lq, strength)}
+        options = {**transformer_options, SUPIR_CALL: Call(adaptor, z_lq, strength)}
         return executor(x, snap(base.model_sampling, t), c_concat, c_crossattn, control, options, **rest)
-
-
-def rows_for(z_lq: Tensor, x: Tensor, options: Mapping[str, Any]) -> Tensor:
-    """The rows of z_lq that go with the rows of ``x``: prompts, then tiles, then pictures.
-
-    Raises:
-        ValueError: the sizes do not go together.
-    """
-    tiles = options.get(TILES)
-    batch = len(x) // len(options["cond_or_uncond"]) // (len(tiles) if tiles else 1)
-    if len(z_lq) not in (1, batch):
-        raise ValueError(
-            f"z_lq holds {len(z_lq)} pictures but {batch} are sampled; encode as many as are sampled, or one for all"
-        )
-    z_lq = z_lq.expand(batch, -1, -1, -1)
-    if tiles:
-        z_lq = crop_tiles(z_lq, tiles)
-    if z_lq.shape[2:] != x.shape[2:]:
-        (height, width), (ours, theirs) = ([8 * side for side in t.shape[2:]] for t in (z_lq, x))
-        raise ValueError(
-            f"z_lq is of a picture of {width}x{height} pixels but one of {theirs}x{ours} is sampled. Sample a latent of "
-            "z_lq's size: the `empty` one of SUPIR Encode, or InstantIR Apply's z_lq itself. Conditioning on areas, and "
-            "other nodes that tile, cannot be used here: use SUPIR Tiles"
-        )
-    return z_lq.repeat(len(x) // len(z_lq), 1, 1, 1)
 
 
 def snap(model_sampling: Any, sigma: Tensor) -> Tensor:
@@ -139,7 +102,7 @@ def run_adaptor(
     **rest: Any,
 ) -> Tensor:
     """Read z_lq, then run the UNet with the connectors in its patch points."""
-    adaptor, z_lq, strength = transformer_options[CALL]
+    adaptor, z_lq, strength = transformer_options[SUPIR_CALL]
     if strength:
         fusion = adaptor(z_lq.to(x), x[:, :4], timesteps, context, y, strength)
         transformer_options = with_connectors(transformer_options, fusion)
@@ -204,7 +167,9 @@ def prepare_sampling(
     return executor(model, [batch * FEATURE_SHARE, *shape], conds, *rest, **more)
 
 
-def apply_supir(model: ModelPatcher, weights: SupirWeights, z_lq: Tensor, strength: Linear) -> ModelPatcher:
+def apply_supir(
+    model: ModelPatcher, weights: SupirWeights, z_lq: Tensor, strength: LinearSchedule
+) -> ModelPatcher:
     """A MODEL that restores ``z_lq``, a latent as ComfyUI has it."""
     check_model(model, weights.config, "SUPIR", weights.name)
     changed = model.clone()
@@ -280,5 +245,5 @@ class SupirDenoiser(io.ComfyNode):
         strength_start: float,
         strength_end: float,
     ) -> io.NodeOutput:
-        strength = Linear(strength_start, strength_end)
+        strength = LinearSchedule(strength_start, strength_end)
         return io.NodeOutput(apply_supir(model, supir_model, z_lq["samples"], strength))

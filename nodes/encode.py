@@ -9,8 +9,8 @@ import torch
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..supir_core.pipeline import Canvas, target_size
-from ..supir_core.settings import VAE_TILE
+from ..supir_core.restoration.canvas import Canvas, target_size
+from ..supir_core.restoration.settings import VAE_TILE
 from .host import CATEGORY, SupirModelType, advanced, to_image, to_picture
 from .loader import SupirWeights
 from .vae import decode, encode, with_dr_encoder

@@ -10,10 +10,10 @@ from comfy.patcher_extension import WrappersMP
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..supir_core.denoiser import Linear
-from ..supir_core.sampling import restore_towards
-from .denoiser import schedule_sigma
+from ..supir_core.restoration.denoiser import LinearSchedule
+from ..supir_core.supir.sampling import restore_towards
 from .host import CATEGORY, KEY, replace_wrappers
+from .options import schedule_sigma
 
 GUIDANCE_KEY = KEY + "_guidance"
 
@@ -22,7 +22,7 @@ GUIDANCE_KEY = KEY + "_guidance"
 class LinearCfg:
     """PREDICT_NOISE wrapper: the sampler's CFG scale is replaced for each call."""
 
-    cfg: Linear
+    cfg: LinearSchedule
 
     def __call__(
         self,
@@ -80,7 +80,7 @@ def next_level(options: dict[str, Any], sigma: float) -> float:
 
 
 def apply_guidance(
-    model: ModelPatcher, cfg: Linear, restoration_scale: float, z_center: Tensor | None
+    model: ModelPatcher, cfg: LinearSchedule, restoration_scale: float, z_center: Tensor | None
 ) -> ModelPatcher:
     """A MODEL with guidance, in place of guidance given earlier; ``z_center`` is a latent as ComfyUI has it."""
     if restoration_scale > 0 and z_center is None:
@@ -167,4 +167,6 @@ class SupirGuidance(io.ComfyNode):
         z_center: dict[str, Tensor] | None = None,
     ) -> io.NodeOutput:
         center = z_center["samples"] if z_center else None
-        return io.NodeOutput(apply_guidance(model, Linear(cfg_start, cfg_end), restoration_scale, center))
+        return io.NodeOutput(
+            apply_guidance(model, LinearSchedule(cfg_start, cfg_end), restoration_scale, center)
+        )

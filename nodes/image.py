@@ -11,10 +11,10 @@ from comfy.cli_args import args
 from comfy_api.latest import io, ui
 from torch import Tensor
 
-from ..supir_core.colorfix import fix_color
-from ..supir_core.metadata import provenance
-from ..supir_core.pictures import write_png
-from ..supir_core.settings import CHOICES
+from ..supir_core.files.metadata import provenance
+from ..supir_core.files.pictures import write_png
+from ..supir_core.restoration.colorfix import fix_color
+from ..supir_core.restoration.settings import CHOICES
 from .host import CATEGORY, to_image, to_picture
 
 

@@ -11,9 +11,10 @@ import torch
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..supir_core.checkpoint import SUPIR, Checkpoint, open_checkpoint
-from ..supir_core.config import UNetConfig
-from ..supir_core.model import load_adaptor
+from ..supir_core.files.checkpoint import Checkpoint, open_checkpoint
+from ..supir_core.files.kinds import SUPIR
+from ..supir_core.sdxl.config import UNetConfig
+from ..supir_core.supir.model import load_adaptor
 from .host import CATEGORY, FOLDERS, Layers, SupirModelType, attention, find_weights, managed, weight_files
 
 DTYPES = {

@@ -10,10 +10,11 @@ from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..supir_core.colorfix import fix_color
-from ..supir_core.model import min_side
-from ..supir_core.pipeline import Canvas, resize, target_size
-from ..supir_core.settings import CHOICES, PRESETS, VAE_TILE
+from ..supir_core.restoration.canvas import Canvas, resize, target_size
+from ..supir_core.restoration.colorfix import fix_color
+from ..supir_core.restoration.settings import CHOICES, VAE_TILE
+from ..supir_core.sdxl.model import min_side
+from ..supir_core.supir.settings import PRESETS
 from .conditioning import encode_prompts
 from .encode import encode_stage1
 from .host import CATEGORY, SupirModelType, to_image, to_picture

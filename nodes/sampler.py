@@ -12,9 +12,10 @@ from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..supir_core.denoiser import Linear
-from ..supir_core.sampling import schedule, seeded_noise
-from ..supir_core.settings import PRESETS, Settings
+from ..supir_core.restoration.denoiser import LinearSchedule
+from ..supir_core.restoration.noise import seeded_noise
+from ..supir_core.supir.sampling import schedule
+from ..supir_core.supir.settings import PRESETS, Settings
 from .conditioning import Conditioning
 from .denoiser import apply_supir
 from .guidance import apply_guidance, cfg_inputs, restoration_input
@@ -158,8 +159,8 @@ class SupirSampler(io.ComfyNode):
 def settings_of(custom: dict[str, Any]) -> Settings:
     """Settings from the numbers of the node."""
     numbers = dict(custom)
-    cfg = Linear(numbers.pop("cfg_start"), numbers.pop("cfg_end"))
-    control = Linear(numbers.pop("strength_start"), numbers.pop("strength_end"))
+    cfg = LinearSchedule(numbers.pop("cfg_start"), numbers.pop("cfg_end"))
+    control = LinearSchedule(numbers.pop("strength_start"), numbers.pop("strength_end"))
     return Settings(cfg=cfg, control=control, **numbers)
 
 

@@ -9,16 +9,11 @@ import comfy.samplers
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..supir_core.sampling import (
-    Noise,
-    sample_restore_dpmpp_2m_sde,
-    sample_restore_edm,
-    schedule,
-    seeded_noise,
-)
-from ..supir_core.settings import CHOICES
-from .denoiser import SIGMA
+from ..supir_core.restoration.noise import Noise, seeded_noise
+from ..supir_core.restoration.settings import CHOICES
+from ..supir_core.supir.sampling import sample_restore_dpmpp_2m_sde, sample_restore_edm, schedule
 from .host import CATEGORY, advanced
+from .options import SIGMA
 
 Sampling = Callable[..., Tensor]
 

@@ -17,15 +17,11 @@ from comfy.patcher_extension import WrappersMP
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..supir_core.settings import CHOICES, Settings
-from ..supir_core.tiling import Tile, crop_tiles, tile_denoiser, tile_grid
-from .conditioning import TILE
-from .host import CATEGORY, KEY, advanced, replace_wrappers
-
-TILES = "supir_tiles"
-"""Option that tells a call which tiles its rows are of."""
-
-TILE_KEY = KEY + "_tiles"
+from ..supir_core.restoration.settings import CHOICES
+from ..supir_core.restoration.tiling import Tile, crop_tiles, tile_denoiser, tile_grid
+from ..supir_core.supir.settings import Settings
+from .host import CATEGORY, advanced, replace_wrappers
+from .options import TILE, TILE_KEY, TILES
 
 Entry = dict[str, Any]
 
@@ -114,7 +110,7 @@ def crop_entries(entries: list[Entry], tiles: Sequence[Tile], shape: torch.Size)
 def crop_entry(entry: Entry, tiles: Sequence[Tile], shape: torch.Size) -> Entry | None:
     """One entry for a latent of ``shape``; none where it does not concern the tile."""
     first = tiles[0]
-    if entry.get(TILE, first.place) != first.place:
+    if entry.get(TILE, first.number) != first.number:
         return None
     entry = entry.copy()
     batch = shape[0]

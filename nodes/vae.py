@@ -10,7 +10,7 @@ import comfy.sd
 import torch
 from torch import Tensor
 
-from ..supir_core.vae_bands import decode_in_bands, encode_in_bands
+from ..supir_core.sdxl.large_vae import decode_in_bands, encode_in_bands
 from .host import to_image, to_picture
 
 

@@ -5,16 +5,22 @@ in ``tiling``'s tiles) made of the UNet (``unet``), the adaptor (``adaptor``) an
 decodes it and fixes its colours (``colorfix``). ``instantir`` is the second method.
 """
 
-from .checkpoint import UnsupportedCheckpointError, open_checkpoint
-from .instantir.model import InstantModel, load_instantir
+from .files.checkpoint import UnsupportedCheckpointError, open_checkpoint
+from .instantir.model import InstantIRModel, load_instantir
 from .instantir.pipeline import restore_instantir
 from .instantir.settings import InstantSettings
-from .model import SupirModel, load_model
-from .pipeline import Progress, Restored, restore
-from .settings import PRESETS, Settings, preset
+from .restoration.canvas import Restored
+from .restoration.progress import Progress
+from .supir.model import SupirModel, load_model
+from .supir.pipeline import restore
+from .supir.settings import PRESETS, Settings, preset
+
+InstantModel = InstantIRModel
+"""Its earlier name."""
 
 __all__ = [
     "PRESETS",
+    "InstantIRModel",
     "InstantModel",
     "InstantSettings",
     "Progress",

@@ -3,8 +3,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from supir_core import cli
-from supir_core.demo import load_demo_model
+from supir_core.command import cli
+from supir_core.command.demo import load_demo_model
 
 GOLDEN = Path(__file__).parent / "data" / "golden"
 torch.set_num_threads(1)  # the networks here are tiny: threads cost more than they give
@@ -42,7 +42,7 @@ def demo_model():
 @pytest.fixture
 def run(demo_model, monkeypatch, capsys):
     """Run the command on the demo model; gives the exit code and what it wrote to stderr."""
-    monkeypatch.setattr("supir_core.demo.load_demo_model", lambda: demo_model)
+    monkeypatch.setattr("supir_core.command.demo.load_demo_model", lambda: demo_model)
 
     def run(*arguments):
         code = cli.main([str(argument) for argument in arguments])

@@ -6,12 +6,13 @@ from pathlib import Path
 
 from safetensors.torch import load_file
 
-from supir_core.adaptor import Adaptor
-from supir_core.conditioning import Conditioning
-from supir_core.config import UNetConfig, VAEConfig, without_prefix
-from supir_core.denoiser import GuidedDenoiser, Linear
-from supir_core.unet import UNet
-from supir_core.vae import VAE, Encoder
+from supir_core.restoration.denoiser import LinearSchedule
+from supir_core.sdxl.conditioning import Conditioning
+from supir_core.sdxl.config import UNetConfig, VAEConfig, without_prefix
+from supir_core.sdxl.unet import UNet
+from supir_core.sdxl.vae import VAE, Encoder
+from supir_core.supir.adaptor import Adaptor
+from supir_core.supir.denoiser import GuidedDenoiser
 
 from .weights import recipe_input, recipe_tensor
 
@@ -77,8 +78,8 @@ class Golden:
             z_lq,
             positives or [self.conditioning("c0")],
             self.conditioning("uc"),
-            Linear(run["cfg_start"], run["cfg_end"]),
-            Linear(end if start is None else start, end),
+            LinearSchedule(run["cfg_start"], run["cfg_end"]),
+            LinearSchedule(end if start is None else start, end),
         )
 
 

@@ -3,9 +3,7 @@
 from dataclasses import replace
 from functools import cached_property
 
-from supir_core.checkpoint import PREVIEWER, canonical_key
-from supir_core.conditioning import Conditioning
-from supir_core.config import UNetConfig, without_prefix
+from supir_core.files.kinds import PREVIEWER, canonical_key
 from supir_core.instantir.aggregator import Aggregator
 from supir_core.instantir.denoiser import Networks, build_denoiser
 from supir_core.instantir.image_attention import ImageAdapter
@@ -13,6 +11,8 @@ from supir_core.instantir.keys import diffusers_path, lora_name
 from supir_core.instantir.previewer import PreviewerLora
 from supir_core.instantir.resampler import ResamplerConfig
 from supir_core.instantir.sampling import Control
+from supir_core.sdxl.conditioning import Conditioning
+from supir_core.sdxl.config import UNetConfig, without_prefix
 
 from .golden import UNET, Golden
 

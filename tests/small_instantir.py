@@ -2,14 +2,14 @@
 
 import torch
 
-from supir_core.demo import UNET_CONFIG
+from supir_core.command.demo import UNET_CONFIG
 from supir_core.instantir.aggregator import Aggregator
 from supir_core.instantir.denoiser import Networks
 from supir_core.instantir.image_attention import ImageAdapter
 from supir_core.instantir.keys import diffusers_path, lora_name
 from supir_core.instantir.previewer import PreviewerLora
 from supir_core.instantir.resampler import ResamplerConfig
-from supir_core.unet import UNet
+from supir_core.sdxl.unet import UNet
 
 from .weights import recipe_tensor
 

@@ -6,24 +6,24 @@ from functools import cache
 import pytest
 import torch
 
-from supir_core.blocks import Text
-from supir_core.colorfix import fix_color
-from supir_core.conditioning import Conditioning
-from supir_core.connectors import ZeroCrossAttn, ZeroSFT
-from supir_core.denoiser import training_sigmas
 from supir_core.instantir.aggregator import ResidualFusion
 from supir_core.instantir.denoiser import attentions
 from supir_core.instantir.image_attention import TextAndImage
 from supir_core.instantir.previewer import one_step_preview
 from supir_core.instantir.sampling import instantir_sigmas, noised, sample_ddpm
-from supir_core.sampling import (
+from supir_core.restoration.colorfix import fix_color
+from supir_core.restoration.noise import start_latent
+from supir_core.restoration.tiling import exact_weights, tile_denoiser, tile_grid
+from supir_core.sdxl.blocks import TextContext
+from supir_core.sdxl.conditioning import Conditioning
+from supir_core.sdxl.schedule import training_sigmas
+from supir_core.supir.connectors import ZeroCrossAttn, ZeroSFT
+from supir_core.supir.sampling import (
     ddpm_sigmas,
     karras_sigmas,
     sample_restore_dpmpp_2m_sde,
     sample_restore_edm,
-    start_latent,
 )
-from supir_core.tiling import exact_weights, tile_denoiser, tile_grid
 
 from .conftest import ERRORS
 from .golden import Golden, draws, relative_error
@@ -176,14 +176,14 @@ def step(golden, g, _):
     yield "temb", temb
     sigmas = torch.cat([training_sigmas()[t[:1]], torch.zeros(1)])
     denoiser = golden.denoiser(g, sigmas, {"guidance_scale": 7.0})
-    text = Text(g["context"])
+    text = TextContext(g["context"])
     contexts = [
         TextAndImage(text, dict(zip(attentions(unet), denoiser.image.at(0, branched, 1), strict=True)))
         for branched in (False, True)
     ]
     yield "tokens", adapter.image_proj(g["dino"])
     yield "eps_no_aggregator", unet(x, t, contexts[0], y)
-    with previewer.beside(unet, adapter):
+    with previewer.applied_to(unet, adapter):
         yield "tokens_previewer", adapter.image_proj(g["dino"])
         eps = unet(x, t, contexts[1], y)
     yield "eps_previewer", eps

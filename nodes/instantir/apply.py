@@ -21,18 +21,14 @@ from torch import Tensor
 from ...supir_core.instantir.adaptive import Adaptive
 from ...supir_core.instantir.aggregator import Residuals, check_height
 from ...supir_core.instantir.correction import Correction, Rows
-from ...supir_core.instantir.image_attention import KeyValue, Place, modulate, places
+from ...supir_core.instantir.image_attention import AttentionSite, KeyValue, attention_sites, modulate
 from ...supir_core.instantir.sampling import Control
-from ..denoiser import check_model, rows_for, schedule_sigma
+from ..denoiser import check_model
 from ..host import attention, replace_wrappers
-from ..tiles import TILES
+from ..options import INSTANTIR_CALL, INSTANTIR_RUN, PREVIEWS, TILES, rows_for, schedule_sigma
 from .loader import InstantIRNetworks, InstantIRWeights
 
 KEY = "instantir"
-CALL, RUN = "instantir_call", "instantir_run"
-PREVIEWS = "instantir_previews"
-"""Option under which InstantIR Sampler asks for the previews."""
-
 POSITIVE = 0
 """How ComfyUI numbers the rows of the positive prompt; those of the negative one are 1."""
 
@@ -122,11 +118,11 @@ class InstantIRWrappers:
         """Begin a sampling with nothing kept."""
         options = executor.class_obj.model_options["transformer_options"]
         correction = Correction(self.control, Adaptive(self.adaptive), sigmas)
-        options[RUN] = Run(correction, options.get(PREVIEWS))
+        options[INSTANTIR_RUN] = Run(correction, options.get(PREVIEWS))
         try:
             return executor(noise, latent, sampler, sigmas, *rest, **more)
         finally:
-            del options[RUN]
+            del options[INSTANTIR_RUN]
 
     def prepare(
         self,
@@ -142,7 +138,7 @@ class InstantIRWrappers:
         """Leave the call's needs in its options."""
         networks = executor.class_obj.current_patcher.get_additional_models_with_key(KEY)[0].model
         call = Call(networks, rows_for(self.z_lq, x, transformer_options), t)
-        options = {**transformer_options, CALL: call}
+        options = {**transformer_options, INSTANTIR_CALL: call}
         return executor(x, t, c_concat, c_crossattn, control, options, **rest)
 
     def correct(
@@ -175,17 +171,21 @@ class InstantIRWrappers:
         Other ControlNets act in the corrected call only.
         """
         x, timesteps, _, y = given
-        call, run, unet = transformer_options[CALL], transformer_options[RUN], executor.class_obj
+        call, run, unet = (
+            transformer_options[INSTANTIR_CALL],
+            transformer_options[INSTANTIR_RUN],
+            executor.class_obj,
+        )
         embedding = unet_embedding(unet, timesteps, y, x.dtype)
 
         def options(branched: bool) -> dict[str, Any]:
             previewer = call.networks.previewer
-            with previewer.beside(adapter=call.networks.adapter) if branched else nullcontext():
+            with previewer.applied_to(adapter=call.networks.adapter) if branched else nullcontext():
                 image = self.image_rows(run, call.networks, embedding, transformer_options, branched)
-            return with_image(transformer_options, places(call.networks.config), image)
+            return with_image(transformer_options, attention_sites(call.networks.config), image)
 
         def predict() -> Tensor:
-            with call.networks.previewer.beside(unet):
+            with call.networks.previewer.applied_to(unet):
                 # the bare UNet: caches among the wrappers would take this for a step of its own
                 return executor.original(*given, None, options(True), **rest)
 
@@ -231,12 +231,14 @@ def unet_embedding(unet: Any, timesteps: Tensor, y: Tensor, dtype: torch.dtype) 
     return unet.time_embed(time) + unet.label_emb(y.to(dtype))
 
 
-def with_image(options: dict[str, Any], layers: Sequence[Place], image: Sequence[KeyValue]) -> dict[str, Any]:
+def with_image(
+    options: dict[str, Any], layers: Sequence[AttentionSite], image: Sequence[KeyValue]
+) -> dict[str, Any]:
     """Options for one call, in which every attention over the text reads the image tokens too."""
     replaced = {name: dict(some) for name, some in options.get("patches_replace", {}).items()}
     attn2 = replaced.setdefault("attn2", {})
-    for place, kv in zip(layers, image, strict=True):
-        key = (place.kind, place.number, place.depth)
+    for site, kv in zip(layers, image, strict=True):
+        key = (site.kind, site.number, site.depth)
         attn2[key] = image_patch(kv, attn2.get(key, attn2.get(key[:2])))
     return {**options, "patches_replace": replaced}
 
@@ -270,7 +272,7 @@ def _sum(ours: Tensor | None, theirs: Tensor | None) -> Tensor | None:
 def end_step(arguments: dict[str, Any]) -> Tensor:
     """Post-CFG function: the step's guided prediction is known, its preview is whole."""
     denoised = arguments["denoised"]
-    run: Run = arguments["model_options"]["transformer_options"][RUN]
+    run: Run = arguments["model_options"]["transformer_options"][INSTANTIR_RUN]
     preview = run.correction.end_step(denoised)
     if preview is not None and run.previews is not None:
         run.previews.steps.append(preview)

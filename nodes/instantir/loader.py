@@ -10,13 +10,14 @@ import comfy.model_patcher
 from comfy_api.latest import io
 from torch import nn
 
-from ...supir_core.checkpoint import ADAPTER, AGGREGATOR, PREVIEWER, open_checkpoint
-from ...supir_core.config import UNetConfig
+from ...supir_core.files.checkpoint import open_checkpoint
+from ...supir_core.files.kinds import ADAPTER, AGGREGATOR, PREVIEWER
 from ...supir_core.instantir.aggregator import Aggregator
 from ...supir_core.instantir.image_attention import ImageAdapter
 from ...supir_core.instantir.model import load_adapter, load_aggregator, load_previewer
 from ...supir_core.instantir.previewer import PreviewerLora
 from ...supir_core.instantir.sizes import unet_config
+from ...supir_core.sdxl.config import UNetConfig
 from ..host import FOLDERS, Layers, attention, find_weights, managed, weight_files
 from ..loader import DTYPES
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from ...supir_core.instantir.adaptive import MODES
 from ...supir_core.instantir.perception import dino_pixels, no_picture
 from ...supir_core.instantir.sampling import Control
-from ...supir_core.pipeline import Canvas, target_size
+from ...supir_core.restoration.canvas import Canvas, target_size
 from ..encode import min_side_input, scale_input, vae_tile_input
 from ..host import advanced, to_image, to_picture
 from ..vae import encode, require_sdxl_vae

@@ -13,11 +13,12 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ...supir_core.instantir.sampling import MOST_STEPS, instantir_sigmas, sample_ddpm
-from ...supir_core.sampling import seeded_noise
+from ...supir_core.restoration.noise import seeded_noise
 from ..conditioning import Conditioning
+from ..options import PREVIEWS
 from ..sampler import seed_input
 from ..sampling import supir_sampler
-from .apply import PREVIEWS, Previews
+from .apply import Previews
 from .loader import CATEGORY
 
 

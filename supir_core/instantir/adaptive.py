@@ -23,7 +23,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ..tiling import Tile
+from ..restoration.tiling import Tile
 
 MODES = ("none", "residual", "reference")
 

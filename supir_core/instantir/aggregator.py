@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ..blocks import Attention, attention
-from ..config import LATENT_PIXELS, UNetConfig
-from ..unet import Encoder, run_block
+from ..sdxl.blocks import Attention, attention
+from ..sdxl.config import LATENT_PIXELS, UNetConfig
+from ..sdxl.unet import Encoder, run_block
 
 SFT_WIDTH = 128
 """Hidden channels of every SFT, whatever the width of the model."""

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..tiling import Tile
+from ..restoration.tiling import Tile
 from .adaptive import Adaptive, StepPreviews
 from .aggregator import Aggregator, Residuals
 from .previewer import one_step_preview

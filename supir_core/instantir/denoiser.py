@@ -9,22 +9,16 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor, nn
 
-from ..blocks import Text
-from ..conditioning import Conditioning
-from ..denoiser import Texts, nearest_index
-from ..tiling import Tile, crop_tiles
-from ..unet import UNet
+from ..restoration.denoiser import ConditioningCache
+from ..restoration.tiling import Tile, crop_tiles
+from ..sdxl.blocks import TextContext
+from ..sdxl.conditioning import Conditioning
+from ..sdxl.schedule import nearest_index
+from ..sdxl.unet import UNet
 from .adaptive import Adaptive
 from .aggregator import Aggregator, ResidualFusion, Residuals, check_height
 from .correction import Correction, Rows
-from .image_attention import (
-    ImageAdapter,
-    KeyValue,
-    Modulation,
-    TextAndImage,
-    modulate,
-    places,
-)
+from .image_attention import ImageAdapter, KeyValue, Modulation, TextAndImage, attention_sites, modulate
 from .previewer import PreviewerLora
 from .sampling import Control, step_at
 
@@ -69,7 +63,7 @@ class ImagePrompt:
         self._read: dict[bool, list[KeyValue]] = {}
         self._modulations: dict[bool, list[Modulation]] = {}
         for branched in (False, True):
-            with networks.previewer.beside(adapter=networks.adapter) if branched else nullcontext():
+            with networks.previewer.applied_to(adapter=networks.adapter) if branched else nullcontext():
                 self._read[branched] = networks.adapter.read(features)
                 self._modulations[branched] = networks.adapter.modulations(embedding)
         self._made: dict[bool, tuple[object, list[KeyValue]]] = {}
@@ -120,7 +114,7 @@ class InstantDenoiser:
     conditions: Sequence[Conditioning]
     cfg: float
     tiles: Sequence[Tile] = ()
-    texts: Texts = field(default_factory=Texts, repr=False)
+    texts: ConditioningCache = field(default_factory=ConditioningCache, repr=False)
 
     def __call__(self, x: Tensor, sigma: Tensor, schedule_sigma: float) -> Tensor:
         """See Denoiser."""
@@ -150,18 +144,20 @@ class InstantDenoiser:
         """The denoiser of a batch of tiles (tile-major rows), each with its own crop; the image prompt is shared."""
         return replace(self, z_lq=crop_tiles(self.z_lq, tiles), tiles=tiles)
 
-    def _eps(self, rows: Rows, text: Text, step: int, branched: bool, residuals: Residuals | None) -> Tensor:
+    def _eps(
+        self, rows: Rows, text: TextContext, step: int, branched: bool, residuals: Residuals | None
+    ) -> Tensor:
         unet, previewer = self.networks.unet, self.networks.previewer
         image = self.image.at(step, branched, max(len(self.tiles), 1))
         context = TextAndImage(text, dict(zip(attentions(unet), image, strict=True)))
         fusion = ResidualFusion(residuals) if residuals else None
-        with previewer.beside(unet) if branched else nullcontext():
+        with previewer.applied_to(unet) if branched else nullcontext():
             return unet(rows.z, rows.timesteps, context, rows.y, fusion)
 
 
 def attentions(unet: UNet) -> list[nn.Module]:
-    """The UNet's attentions over text, in the order of ``image_attention.places``."""
-    return [unet.get_submodule(place.path) for place in places(unet.config)]
+    """The UNet's attentions over text, in the order of ``image_attention.attention_sites``."""
+    return [unet.get_submodule(place.path) for place in attention_sites(unet.config)]
 
 
 @torch.no_grad()

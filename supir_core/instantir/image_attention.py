@@ -21,8 +21,8 @@ from typing import Any, NamedTuple
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..blocks import Attention, CrossAttention, Text, attention
-from ..config import UNetConfig
+from ..sdxl.blocks import Attention, CrossAttention, TextContext, attention
+from ..sdxl.config import UNetConfig
 from .resampler import Resampler, ResamplerConfig
 
 ADALN_EPS = 1e-6
@@ -42,7 +42,7 @@ class Modulation(NamedTuple):
     v: Tensor
 
 
-class Place(NamedTuple):
+class AttentionSite(NamedTuple):
     """Where an attention over text is: block ``number`` of ``kind`` (``input``, ``output``, ``middle``), its ``depth``-th."""
 
     kind: str
@@ -56,7 +56,7 @@ class Place(NamedTuple):
         return f"{block}.1.transformer_blocks.{self.depth}.attn2"
 
 
-def places(config: UNetConfig) -> list[Place]:
+def attention_sites(config: UNetConfig) -> list[AttentionSite]:
     """All attentions over text, in the order in which the adapter numbers them: the middle block comes last."""
     parts = (
         ("input", config.input_depths),
@@ -64,7 +64,7 @@ def places(config: UNetConfig) -> list[Place]:
         ("middle", (config.middle_depth,)),
     )
     return [
-        Place(kind, number, depth)
+        AttentionSite(kind, number, depth)
         for kind, depths in parts
         for number, count in enumerate(depths)
         for depth in range(count)
@@ -76,9 +76,9 @@ def adapter_index(layer: int) -> int:
     return 2 * layer + 1
 
 
-def adapter_place(index: int, config: UNetConfig) -> Place:
+def adapter_site(index: int, config: UNetConfig) -> AttentionSite:
     """The place that the adapter calls ``index``."""
-    return places(config)[index // 2]
+    return attention_sites(config)[index // 2]
 
 
 class AdaLN(nn.Module):
@@ -128,14 +128,14 @@ class ImageAdapter(nn.Module):
         super().__init__()
         self.image_proj = Resampler(resampler, operations, attention)
         self.ip_adapter = nn.ModuleDict()
-        for layer, place in enumerate(places(config)):
+        for layer, site in enumerate(attention_sites(config)):
             self.ip_adapter[str(adapter_index(layer))] = ImageAttention(
-                width_at(config, place), resampler.context_width, config.embedding_width, operations
+                width_at(config, site), resampler.context_width, config.embedding_width, operations
             )
 
     @property
     def layers(self) -> list[ImageAttention]:
-        """The layers in the order of :func:`places`."""
+        """The layers in the order of :func:`attention_sites`."""
         return list(self.ip_adapter.values())  # type: ignore[arg-type]
 
     def read(self, features: Tensor) -> list[KeyValue]:
@@ -157,7 +157,7 @@ def modulate(read: Sequence[KeyValue], modulations: Sequence[Modulation]) -> lis
     ]
 
 
-class TextAndImage(Text):
+class TextAndImage(TextContext):
     """Text, and beside it the image tokens, for one call of the UNet.
 
     Args:
@@ -165,7 +165,7 @@ class TextAndImage(Text):
         image: keys and values of the image tokens for each layer that reads any.
     """
 
-    def __init__(self, text: Text, image: Mapping[nn.Module, KeyValue]):
+    def __init__(self, text: TextContext, image: Mapping[nn.Module, KeyValue]):
         super().__init__(text.tokens)
         self.text = text
         self.image = image
@@ -176,10 +176,10 @@ class TextAndImage(Text):
         return self.text.attended_by(layer, q) + layer.attention(q, k, v, layer.heads)
 
 
-def width_at(config: UNetConfig, place: Place) -> int:
+def width_at(config: UNetConfig, site: AttentionSite) -> int:
     """Channels of an attention over text."""
-    levels = {"input": (place.number - 1) // 3, "output": 2 - place.number // 3, "middle": 2}
-    return config.widths[levels[place.kind]]
+    levels = {"input": (site.number - 1) // 3, "output": 2 - site.number // 3, "middle": 2}
+    return config.widths[levels[site.kind]]
 
 
 def _norm(x: Tensor) -> Tensor:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from ..config import UNetConfig
-from .image_attention import adapter_place
+from ..sdxl.config import UNetConfig
+from .image_attention import adapter_site
 
 RESBLOCK = {
     "in_layers.0": "norm1",
@@ -64,7 +64,7 @@ def lora_name(key: str, config: UNetConfig) -> str:
     if part == "image_proj":
         return f"unet.{RESAMPLER}.{rest}"
     index, _, layer = rest.partition(".")
-    return f"unet.{diffusers_path(adapter_place(int(index), config).path)}.{layer}"
+    return f"unet.{diffusers_path(adapter_site(int(index), config).path)}.{layer}"
 
 
 def _replaced(path: str, names: Mapping[str, str]) -> str:

@@ -10,10 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..checkpoint import ADAPTER, AGGREGATOR, PREVIEWER, SDXL, Checkpoint, open_checkpoint
-from ..config import UNetConfig, without_prefix
-from ..model import SdxlModel, build, check_channels, defaults, load_text, load_unet, load_vae
-from ..text import load_tokenizer
+from ..files.checkpoint import Checkpoint, open_checkpoint
+from ..files.kinds import ADAPTER, AGGREGATOR, PREVIEWER, SDXL
+from ..sdxl.config import UNetConfig, without_prefix
+from ..sdxl.model import SdxlModel, build, check_channels, defaults, load_text, load_unet, load_vae
+from ..sdxl.text import load_tokenizer
 from .aggregator import Aggregator
 from .denoiser import Networks
 from .image_attention import ImageAdapter
@@ -24,7 +25,7 @@ from .resampler import ResamplerConfig
 
 
 @dataclass(frozen=True)
-class InstantModel(SdxlModel):
+class InstantIRModel(SdxlModel):
     """Everything that restores a picture with InstantIR.
 
     Attributes:
@@ -54,7 +55,7 @@ def load_instantir(
     tokenizer: str | Path | None = None,
     device: str | torch.device | None = None,
     dtype: torch.dtype | None = None,
-) -> InstantModel:
+) -> InstantIRModel:
     """Load InstantIR.
 
     Args:
@@ -80,7 +81,7 @@ def load_instantir(
     unet = load_unet(base, dtype)
     check_channels(unet, base)
     image = load_adapter(opened[1], unet.config, dtype)
-    return InstantModel(
+    return InstantIRModel(
         unet=unet,
         vae=load_vae(base, torch.float32),
         text=load_text(base, load_tokenizer(tokenizer), dtype),

@@ -7,12 +7,14 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from ..pipeline import Progress, Restored, encode_prompts, finish, in_tiles, plan_canvas
-from ..sampling import seeded_noise, start_latent
-from ..vae import from_unit, to_unit
+from ..restoration.canvas import Restored, finish, plan_canvas
+from ..restoration.noise import seeded_noise, start_latent
+from ..restoration.progress import Progress, in_tiles
+from ..restoration.prompts import encode_prompts
+from ..sdxl.vae import from_unit, to_unit
 from .adaptive import Adaptive
 from .denoiser import InstantDenoiser, build_denoiser
-from .model import InstantModel
+from .model import InstantIRModel
 from .perception import dino_pixels, no_picture, perceive
 from .sampling import instantir_sigmas, noised, sample_ddpm
 from .settings import InstantSettings
@@ -20,7 +22,7 @@ from .settings import InstantSettings
 
 @torch.no_grad()
 def restore_instantir(
-    model: InstantModel,
+    model: InstantIRModel,
     picture: Tensor,
     settings: InstantSettings | None = None,
     *,
@@ -88,7 +90,7 @@ def restore_instantir(
     return finish(image, placed, picture, canvas, settings)
 
 
-def perceive_pair(model: InstantModel, picture: Tensor) -> tuple[Tensor, Tensor]:
+def perceive_pair(model: InstantIRModel, picture: Tensor) -> tuple[Tensor, Tensor]:
     """DINOv2's features of no picture, ``(1, 257, C)``, and of pictures ``(B, 3, H, W)`` in [0, 1]."""
     pixels = dino_pixels(picture)
     with model.at_work(model.dino):

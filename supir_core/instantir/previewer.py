@@ -16,9 +16,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..blocks import Upsample
-from ..config import UNetConfig
-from ..unet import UNet
+from ..sdxl.blocks import Upsample
+from ..sdxl.config import UNetConfig
+from ..sdxl.unet import UNet
 from .image_attention import ImageAdapter
 from .resampler import ResamplerConfig
 
@@ -70,7 +70,7 @@ class LowRank(nn.Module):
         return few and weight.dtype in (torch.float32, torch.float16)
 
 
-class Branches(nn.Module):
+class LoraLayers(nn.Module):
     """Low-rank branches of one network, each under the path of the layer that it stands beside."""
 
     def __init__(self, bases: Mapping[str, nn.Module], rank: int, operations: Any = nn):
@@ -84,7 +84,7 @@ class Branches(nn.Module):
         return {path: module for path, module in self.named_modules() if isinstance(module, LowRank)}
 
     @contextmanager
-    def beside(self, network: nn.Module) -> Iterator[None]:
+    def applied_to(self, network: nn.Module) -> Iterator[None]:
         """Add the branches to the layers of ``network`` for as long as the body runs; it is then as it was.
 
         Nothing of it may run elsewhere meanwhile: the layers' ``forward`` is replaced, their weights are not touched.
@@ -120,20 +120,20 @@ class PreviewerLora(nn.Module):
         super().__init__()
         with torch.device("meta"):
             unet, adapter = UNet(config), ImageAdapter(config, resampler)
-        self.unet = Branches(touched_in_unet(unet), rank, operations)
-        self.adapter = Branches(touched_in_adapter(adapter), rank, operations)
+        self.unet = LoraLayers(lora_targets_unet(unet), rank, operations)
+        self.adapter = LoraLayers(lora_targets_adapter(adapter), rank, operations)
 
     @contextmanager
-    def beside(self, unet: nn.Module | None = None, adapter: nn.Module | None = None) -> Iterator[None]:
+    def applied_to(self, unet: nn.Module | None = None, adapter: nn.Module | None = None) -> Iterator[None]:
         """Add the branches to a UNet in the layout of single-file checkpoints, an ImageAdapter, or both."""
         with ExitStack() as stack:
             for branches, network in ((self.unet, unet), (self.adapter, adapter)):
                 if network is not None:
-                    stack.enter_context(branches.beside(network))
+                    stack.enter_context(branches.applied_to(network))
             yield
 
 
-def touched_in_unet(unet: nn.Module) -> dict[str, nn.Module]:
+def lora_targets_unet(unet: nn.Module) -> dict[str, nn.Module]:
     """The layers of a UNet that have a branch: all but its ends, the embeddings and what reads the text."""
     return {
         path: layer
@@ -144,7 +144,7 @@ def touched_in_unet(unet: nn.Module) -> dict[str, nn.Module]:
     }
 
 
-def touched_in_adapter(adapter: nn.Module) -> dict[str, nn.Module]:
+def lora_targets_adapter(adapter: nn.Module) -> dict[str, nn.Module]:
     """The layers of an adapter that have a branch: all but the resampler's feed-forward layers."""
     return {
         path: layer

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..blocks import Attention, attention
-from ..config import HEAD_WIDTH, Shapes
+from ..sdxl.blocks import Attention, attention
+from ..sdxl.config import HEAD_WIDTH, Shapes
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,9 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from ..denoiser import Denoiser, training_sigmas
-from ..sampling import Callback, Noise
+from ..restoration.denoiser import Denoiser
+from ..restoration.noise import Callback, Noise
+from ..sdxl.schedule import training_sigmas
 
 MOST_STEPS = 999
 LEAST_STRENGTH = 0.1

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ..settings import Common
+from ..restoration.settings import CommonSettings
 from .adaptive import MODES
 from .sampling import MOST_STEPS, Control
 
@@ -27,8 +27,8 @@ CHOICES = {"adaptive": MODES, "start": ("picture", "noise")}
 
 
 @dataclass(frozen=True)
-class InstantSettings(Common):
-    """How to restore with InstantIR. Sizes are in pixels of the result; see Common for the others.
+class InstantSettings(CommonSettings):
+    """How to restore with InstantIR. Sizes are in pixels of the result; see CommonSettings for the others.
 
     Attributes:
         steps: sampling steps.

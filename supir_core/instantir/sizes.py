@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from ..config import Shapes, UNetConfig
+from ..sdxl.config import Shapes, UNetConfig
 from .keys import diffusers_path
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from comfy_server import ComfyServer, add_placeholders, find_comfyui, make_base
+
+from .server import ComfyServer, add_placeholders, find_comfyui, make_base
 
 ROOT = Path(__file__).parents[2]
 COMFYUI = find_comfyui()

@@ -4,7 +4,7 @@ import importlib
 
 import torch
 
-from supir_core.config import UNetConfig, without_prefix
+from supir_core.sdxl.config import UNetConfig, without_prefix
 
 from ..conftest import GOLDEN
 from ..golden import UNET, Golden
@@ -26,7 +26,7 @@ class Small:
         config = UNetConfig.from_shapes(without_prefix(self.golden.keys, UNET))
         self.model = module(pack, "nodes.demo").demo_model(self.golden.unet.state_dict(), config)
         self.model.model.encode_adm = lambda **given: given["y"]
-        self.weights = self.make_weights(module(pack, "nodes.host"), module(pack, "supir_core.adaptor"))
+        self.weights = self.make_weights(module(pack, "nodes.host"), module(pack, "supir_core.supir.adaptor"))
 
     def make_weights(self, host, library):
         import comfy.model_patcher

@@ -26,7 +26,7 @@ def missing(what):
 @pytest.fixture(scope="module")
 def browser(comfyui, request):
     try:
-        from comfy_browser import Browser, find_browser
+        from .browser import Browser, find_browser
     except ModuleNotFoundError:
         missing("no Playwright: pip install playwright")
     if find_browser() is None:
@@ -38,7 +38,7 @@ def browser(comfyui, request):
 @pytest.fixture(scope="module")
 def graphs(browser, server):
     """The workflows as they are described, by name."""
-    from make_workflows import describe
+    from tools.workflows.make_workflows import describe
 
     return {graph.name: graph for graph in describe(server.get("/object_info"))}
 
@@ -71,7 +71,7 @@ def test_every_widget_has_the_value_it_was_made_with(opened, graphs):
 def test_the_frontend_sends_the_api_form_that_comes_with_the_pack(opened):
     name, _, prompt = opened
     path = WORKFLOWS / "api" / f"{name}.json"
-    assert prompt == json.loads(path.read_text(encoding="utf-8")), "run tools/make_workflows.py"
+    assert prompt == json.loads(path.read_text(encoding="utf-8")), "run tools.workflows.make_workflows"
 
 
 def test_nodes_have_room_and_do_not_overlap(opened, graphs):

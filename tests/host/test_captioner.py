@@ -7,8 +7,8 @@ from contextlib import contextmanager
 import pytest
 import torch
 
-from supir_core.caption_models import load_captioner
-from supir_core.captioner import INSTRUCTION, Request
+from supir_core.captions.models import load_captioner
+from supir_core.captions.protocol import INSTRUCTION, Request
 
 from ..tiny_captioners import make_llava
 from .small import module
@@ -123,7 +123,7 @@ def test_tiles_of_stage_1_are_those_of_the_sampler(run, pack):
     )
     words = {"line_per_tile": [False], "positive_words": [""], "negative_words": [""]}
     positive, negative = run("SupirConditioning", clip=[clip], caption=captions, **words)
-    settings = module(pack, "supir_core.settings").preset("lightning", steps=1, tile=128, overlap=32)
+    settings = module(pack, "supir_core.supir.settings").preset("lightning", steps=1, tile=128, overlap=32)
     sample = module(pack, "nodes.sampler").sample
     z_lq = encoded[0]["samples"]
     assert len(captions) == 6

@@ -4,7 +4,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from supir_core.demo import SDXL_FILE, WEIGHTS
+from supir_core.command.demo import SDXL_FILE, WEIGHTS
 
 from .small import Small, module
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from supir_core.tiling import tile_grid
+from supir_core.restoration.tiling import tile_grid
 
 from ..golden import draws, relative_error
 from .small import Small, module

@@ -6,19 +6,19 @@ import json
 import numpy as np
 import pytest
 import torch
-from comfy_server import ComfyServer, make_base
-from demo_prompt import with_demo_weights
 from PIL import Image
 
-from supir_core.conditioning import full_prompt
-from supir_core.demo import DAMAGED_FILE, SDXL_FILE, TOKENIZER_FOLDER, WEIGHTS
+from supir_core.command.demo import DAMAGED_FILE, SDXL_FILE, TOKENIZER_FOLDER, WEIGHTS
+from supir_core.files.pictures import read_picture
 from supir_core.instantir.model import load_instantir
 from supir_core.instantir.pipeline import restore_instantir
 from supir_core.instantir.settings import NEGATIVE_PROMPT, POSITIVE_PROMPT, InstantSettings
-from supir_core.pictures import read_picture
+from supir_core.restoration.prompts import full_prompt
 
 from ..small_instantir import FEATURES, small_networks, write_files
 from .conftest import ROOT
+from .demo_prompt import with_demo_weights
+from .server import ComfyServer, make_base
 
 TINY_DINO = f"""
 import comfy.clip_vision

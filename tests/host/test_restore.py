@@ -5,12 +5,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from supir_core.conditioning import NEGATIVE_PROMPT, POSITIVE_PROMPT
-from supir_core.demo import WEIGHTS, load_demo_model
-from supir_core.metadata import SOURCE_TYPE, read_label
-from supir_core.pictures import read_picture
-from supir_core.pipeline import restore
-from supir_core.settings import PRESETS
+from supir_core.command.demo import WEIGHTS, load_demo_model
+from supir_core.files.metadata import SOURCE_TYPE, read_label
+from supir_core.files.pictures import read_picture
+from supir_core.supir.pipeline import restore
+from supir_core.supir.settings import NEGATIVE_PROMPT, POSITIVE_PROMPT, PRESETS
 
 CLOSE = 2e-4
 """Of the range of values, in float32; measured 4e-6, and 4e-5 for stage 1."""
@@ -33,7 +32,7 @@ def fewer_steps(monkeypatch):
 
     settings = {name: replace(preset, steps=4) for name, preset in PRESETS.items()}
     for name, module in list(sys.modules.items()):
-        if name.endswith("supir_core.settings"):
+        if name.endswith("supir_core.supir.settings"):
             ours = {key: module.preset(key, steps=4) for key in PRESETS}
             monkeypatch.setattr(module, "PRESETS", ours)
         if name.endswith((".nodes.restore", ".nodes.sampler")):

@@ -5,7 +5,7 @@ import uuid
 import pytest
 import torch
 
-from supir_core.tiling import Tile
+from supir_core.restoration.tiling import Tile
 
 from .patches import place_control
 from .small import Small, module

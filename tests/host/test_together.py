@@ -181,7 +181,7 @@ def test_the_adaptor_is_loaded_and_unloaded_by_comfyui(small, supir):
 
 
 def test_nothing_lives_on_after_sampling(small, supir, run):
-    fusion = module(small.pack, "supir_core.connectors").ConnectorFusion
+    fusion = module(small.pack, "supir_core.supir.connectors").ConnectorFusion
     small.restored(tiles(run, supir(small.model)))
     gc.collect()
     assert not [thing for thing in gc.get_objects() if type(thing) is fusion]

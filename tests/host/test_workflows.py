@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from supir_core.demo import run_demo
-from supir_core.metadata import SOURCE_TYPE, provenance
+from supir_core.command.demo import run_demo
+from supir_core.files.metadata import SOURCE_TYPE, provenance
 
 from .conftest import ROOT
 
@@ -76,10 +76,12 @@ def test_workflows_are_offered_as_templates_with_a_thumbnail(server):
 
 
 def test_workflows_are_what_their_descriptions_give(info):
-    from make_workflows import describe
+    from tools.workflows.make_workflows import describe
 
     graphs = {graph.name: graph.to_json() for graph in describe(info)}
-    assert graphs == {name: read(WORKFLOWS / f"{name}.json") for name in NAMES}, "run tools/make_workflows.py"
+    assert graphs == {name: read(WORKFLOWS / f"{name}.json") for name in NAMES}, (
+        "run tools.workflows.make_workflows"
+    )
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -156,7 +158,7 @@ def test_a_running_demo_can_be_interrupted(server, demo):
 
 
 def test_the_command_copies_what_a_workflow_saves(server, tmp_path):
-    from run_workflow import run_to_folder
+    from tools.workflows.run_workflow import run_to_folder
 
     prompt = {
         "1": {"class_type": "LoadImage", "inputs": {"image": "example.png"}},
@@ -168,14 +170,14 @@ def test_the_command_copies_what_a_workflow_saves(server, tmp_path):
 
 
 def test_the_command_says_which_node_failed(server, tmp_path):
-    from run_workflow import run_to_folder
+    from tools.workflows.run_workflow import run_to_folder
 
     with pytest.raises(RuntimeError, match=r"CheckpointLoaderSimple|SupirModelLoader"):
         run_to_folder(server, read(WORKFLOWS / "api" / "restore.json"), tmp_path)
 
 
 def test_the_command_says_why_a_workflow_is_refused(server, demo, tmp_path):
-    from run_workflow import run_to_folder
+    from tools.workflows.run_workflow import run_to_folder
 
     wrong = copy.deepcopy(demo)
     for node in wrong.values():

@@ -1,0 +1,62 @@
+"""How nodes speak to each other: the keys that they leave in a model's options, and what is read from them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+from ..supir_core.restoration.tiling import crop_tiles
+from .host import KEY
+
+SIGMA = "supir_sigma"
+"""The noise level before churn, as SUPIR's samplers tell it."""
+
+SUPIR_CALL, INSTANTIR_CALL = "supir_call", "instantir_call"
+"""What one call of the UNet needs to know, of either method."""
+
+INSTANTIR_RUN = "instantir_run"
+"""What InstantIR keeps from call to call of one sampling."""
+
+PREVIEWS = "instantir_previews"
+"""Where InstantIR Sampler asks for the previews."""
+
+TILES = "supir_tiles"
+"""Which tiles the rows of a call are of."""
+
+TILE = "supir_tile"
+"""Marks the entry of a CONDITIONING that belongs to one tile, by its number."""
+
+TILE_KEY = KEY + "_tiles"
+"""Under which SUPIR Tiles' wrappers stand."""
+
+
+def schedule_sigma(options: Mapping[str, Any], timestep: Tensor) -> float:
+    """The noise level that schedules follow: before churn where the sampler tells it."""
+    return options.get(SIGMA, timestep.flatten()[0].item())
+
+
+def rows_for(z_lq: Tensor, x: Tensor, options: Mapping[str, Any]) -> Tensor:
+    """The rows of z_lq that go with the rows of ``x``: prompts, then tiles, then pictures.
+
+    Raises:
+        ValueError: the sizes do not go together.
+    """
+    tiles = options.get(TILES)
+    batch = len(x) // len(options["cond_or_uncond"]) // (len(tiles) if tiles else 1)
+    if len(z_lq) not in (1, batch):
+        raise ValueError(
+            f"z_lq holds {len(z_lq)} pictures but {batch} are sampled; encode as many as are sampled, or one for all"
+        )
+    z_lq = z_lq.expand(batch, -1, -1, -1)
+    if tiles:
+        z_lq = crop_tiles(z_lq, tiles)
+    if z_lq.shape[2:] != x.shape[2:]:
+        (height, width), (ours, theirs) = ([8 * side for side in t.shape[2:]] for t in (z_lq, x))
+        raise ValueError(
+            f"z_lq is of a picture of {width}x{height} pixels but one of {theirs}x{ours} is sampled. Sample a latent of "
+            "z_lq's size: the `empty` one of SUPIR Encode, or InstantIR Apply's z_lq itself. Conditioning on areas, and "
+            "other nodes that tile, cannot be used here: use SUPIR Tiles"
+        )
+    return z_lq.repeat(len(x) // len(z_lq), 1, 1, 1)

@@ -1,0 +1,186 @@
+"""Pictures described in words: LLaVA, as in the paper, or any other image-text-to-text model of transformers.
+
+The paper reads the picture of stage 1, not the damaged one (Yu et al. 2024, section 3.2), and uses the text as prompt.
+Trust a caption for scenery; for portraits, and anything with text or logos, write a short noun phrase yourself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any, NamedTuple, Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..files.pictures import to_image
+from ..restoration.canvas import Canvas
+from ..restoration.tiling import tile_grid
+from ..sdxl.config import LATENT_PIXELS
+from .text import clean
+
+INSTRUCTION = "Describe this image and its style in a very detailed manner."
+"""What the paper asks LLaVA."""
+
+MAX_SIDE = 1024
+"""Longest side in pixels of what a captioner is given; models that see more take long and see nothing else."""
+
+
+class Request(NamedTuple):
+    """How a picture is described.
+
+    Attributes:
+        instruction: what the model is asked.
+        max_tokens: of the answer, at least 1.
+        temperature: 0 always takes the likeliest word; more is more varied.
+        seed: of the choice of words, where the temperature is above 0.
+    """
+
+    instruction: str = INSTRUCTION
+    max_tokens: int = 256
+    temperature: float = 0.0
+    seed: int = 0
+
+
+STANDARD = Request()
+"""The paper's question, answered the same each time."""
+
+
+class Captioner(Protocol):
+    """Describes pictures."""
+
+    def caption(
+        self,
+        pictures: Sequence[Tensor],
+        request: Request = STANDARD,
+        on_token: Callable[[], None] | None = None,
+    ) -> list[str]:
+        """One text for each picture.
+
+        Args:
+            pictures: ``(3, H, W)`` in [0, 1], each of any size; all of them go through the model together.
+            request: how to describe them.
+            on_token: called for each token; an exception from it stops the work.
+        """
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class TransformersCaptioner:
+    """A model of transformers that answers to a picture and a text, by its own chat template.
+
+    Attributes:
+        network: the model, on its device.
+        processor: its processor, which pads on the left.
+    """
+
+    network: nn.Module
+    processor: Any
+
+    @torch.inference_mode()
+    def caption(
+        self,
+        pictures: Sequence[Tensor],
+        request: Request = STANDARD,
+        on_token: Callable[[], None] | None = None,
+    ) -> list[str]:
+        """See ``Captioner``; the same request gives the same texts."""
+        inputs = self._inputs([to_image(_shrunk(picture)) for picture in pictures], request.instruction)
+        network: Any = self.network
+        devices = [network.device] if network.device.type == "cuda" else []
+        with torch.random.fork_rng(devices):
+            torch.manual_seed(request.seed)
+            tokens = network.generate(
+                **inputs,
+                **_sampling(request.temperature),
+                max_new_tokens=request.max_tokens,
+                stopping_criteria=_told(on_token),
+            )
+        answers = tokens[:, inputs["input_ids"].shape[1] :]
+        finished = answers.shape[1] < request.max_tokens
+        ends = {*_ends(network), self.processor.tokenizer.pad_token_id}
+        texts = self.processor.batch_decode(answers, skip_special_tokens=True)
+        return [
+            clean(text, finished or answer[-1].item() in ends)
+            for text, answer in zip(texts, answers, strict=True)
+        ]
+
+    def _inputs(self, images: Sequence[Any], instruction: str) -> Any:
+        """Tokens and pixels on the model's device, in its type."""
+        content = [{"type": "image"}, {"type": "text", "text": instruction}]
+        prompt = self.processor.apply_chat_template(
+            [{"role": "user", "content": content}], add_generation_prompt=True
+        )
+        # before 5 some processors know no lists of lists, since then some know nothing else
+        nested = transformers_version() >= (5, 0)
+        batch = self.processor(
+            images=[[image] for image in images] if nested else images,
+            text=[prompt] * len(images),
+            padding=True,
+            return_tensors="pt",
+        )
+        return batch.to(self.network.device, self.network.dtype)
+
+
+def tile_pictures(stage1: Tensor, latent_tile: tuple[int, int]) -> list[Tensor]:
+    """What the sampling tiles show, in their order: row by row from the top left.
+
+    Args:
+        stage1: the picture without padding, ``(1, 3, H, W)``.
+        latent_tile: side of a tile and overlap in latent pixels, as in ``Settings``.
+
+    Returns:
+        ``(3, h, w)`` each; the padding that sampling adds below and on the right is left out.
+    """
+    size = (stage1.shape[2], stage1.shape[3])
+    height, width = (side // LATENT_PIXELS for side in Canvas.plan(size, min_side=1).outer)
+    return [
+        stage1[
+            0,
+            :,
+            tile.top * LATENT_PIXELS : (tile.top + tile.height) * LATENT_PIXELS,
+            tile.left * LATENT_PIXELS : (tile.left + tile.width) * LATENT_PIXELS,
+        ]
+        for tile in tile_grid(height, width, *latent_tile)
+    ]
+
+
+def transformers_version() -> tuple[int, int]:
+    """Major and minor version of transformers."""
+    major, minor = version("transformers").split(".")[:2]
+    return int(major), int(minor)
+
+
+def _shrunk(picture: Tensor) -> Tensor:
+    factor = MAX_SIDE / max(picture.shape[1:])
+    if factor >= 1:
+        return picture[:3]
+    size = [max(1, round(side * factor)) for side in picture.shape[1:]]
+    return F.interpolate(picture[None, :3], size=size, mode="bicubic", antialias=True)[0].clamp_(0, 1)
+
+
+def _sampling(temperature: float) -> dict[str, Any]:
+    """Options of generate; a model's own taste in sampling does not count."""
+    if temperature > 0:
+        return {"do_sample": True, "temperature": temperature, "top_p": 1.0, "top_k": 0, "num_beams": 1}
+    return {"do_sample": False, "temperature": None, "top_p": None, "top_k": None, "num_beams": 1}
+
+
+def _told(on_token: Callable[[], None] | None) -> Any:
+    """A stopping criterion that never stops, but tells of each token."""
+    from transformers import StoppingCriteriaList
+
+    def criterion(tokens: Tensor, scores: Any, **_: Any) -> Tensor:
+        if on_token:
+            on_token()
+        return torch.zeros(len(tokens), dtype=torch.bool, device=tokens.device)
+
+    return StoppingCriteriaList([criterion])
+
+
+def _ends(network: Any) -> list[int]:
+    """Tokens that end an answer."""
+    ends = network.generation_config.eos_token_id
+    return ends if isinstance(ends, list) else [ends]

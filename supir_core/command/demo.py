@@ -1,0 +1,98 @@
+"""The demonstration: a real photograph, damaged on purpose, restored with small weights in the real file formats."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from ..evaluation.degradation import SETTINGS, degrade
+from ..evaluation.metrics import gmsd, psnr
+from ..files.checkpoint import sha256
+from ..files.metadata import Label
+from ..files.pictures import save_png, to_tensor
+from ..restoration.canvas import resize
+from ..sdxl.config import UNetConfig, VAEConfig
+from ..supir.model import SupirModel, load_model
+from ..supir.pipeline import restore
+from ..supir.settings import PRESETS
+
+WEIGHTS = Path(__file__).parents[2] / "demo"
+"""Where the repository keeps them; how they were trained and how good they are: its README."""
+
+SDXL_FILE, SUPIR_FILE, TOKENIZER_FOLDER = "demo_sdxl.safetensors", "demo_supir.safetensors", "tokenizer"
+DAMAGED_FILE = "damaged.png"
+"""The demonstration's input, for where scikit-image is not at hand."""
+
+CONTEXT_WIDTH = 128
+UNET_CONFIG = UNetConfig(
+    in_channels=4,
+    widths=(64, 64, 64),
+    context_width=CONTEXT_WIDTH,
+    vector_width=CONTEXT_WIDTH // 2 + 6 * 256,
+    input_depths=(0, 0, 0, 0, 0, 1, 0, 0, 1),
+    middle_depth=1,
+    output_depths=(1, 0, 0, 1, 0, 0, 0, 0, 0),
+)
+VAE_CONFIG = VAEConfig(widths=(96, 64, 64, 96), blocks=1, latent_channels=4, stem=32)
+"""At both ends three channels share a group of each GroupNorm: with fewer, it takes a picture's mean colour away."""
+
+CAPTION = "A woman in uniform."
+DAMAGE = "blur_sr4_noise_jpeg"
+DEMO_SETTINGS = PRESETS["demo"]
+
+
+class Demonstration(NamedTuple):
+    """The files written, and for each of the pictures its PSNR in dB and its GMSD to the original."""
+
+    files: list[Path]
+    distances: dict[str, tuple[float, float]]
+
+
+def demo_photograph() -> Tensor:
+    """A photograph that scikit-image ships, in the public domain (NASA): ``(1, 3, 512, 512)`` in [0, 1]."""
+    from skimage import data
+
+    return to_tensor(Image.fromarray(data.astronaut()))
+
+
+def load_demo_model() -> SupirModel:
+    """Load the demo weights as real ones are loaded.
+
+    Raises:
+        FileNotFoundError: they are not there.
+    """
+    if not (WEIGHTS / SDXL_FILE).is_file():
+        raise FileNotFoundError(
+            f"{WEIGHTS}: expected the demo weights, but they are not there; they come with the repository, "
+            "so clone it and install it with `pip install -e .`"
+        )
+    return load_model(WEIGHTS / SDXL_FILE, WEIGHTS / SUPIR_FILE, WEIGHTS / TOKENIZER_FOLDER)
+
+
+def run_demo(folder: Path, seed: int = 0) -> Demonstration:
+    """Damage the photograph, restore it, and write the pictures to ``folder``."""
+    photograph = demo_photograph()
+    damaged = degrade(photograph, SETTINGS[DAMAGE])
+    model = load_demo_model()
+    settings = replace(DEMO_SETTINGS, seed=seed)
+    restored = restore(model, damaged, settings, scale=4, caption=CAPTION)
+    label = Label(settings, CAPTION, 4, None, {file.name: sha256(file) for file in model.files})
+    enlarged = resize(damaged, (photograph.shape[2], photograph.shape[3]))
+    shown = {"enlarged": enlarged, "stage 1": restored.stage1, "restored": restored.image}
+    pictures = {
+        "damaged.png": (damaged, None),
+        "stage1.png": (restored.stage1, label),
+        "restored.png": (restored.image, label),
+        "side_by_side.png": (torch.cat([*shown.values(), photograph], dim=3), label),
+    }
+    for name, (picture, its_label) in pictures.items():
+        save_png(folder / name, picture[0], its_label)
+    distances = {
+        name: (psnr(picture, photograph), gmsd(picture, photograph)) for name, picture in shown.items()
+    }
+    return Demonstration([folder / name for name in pictures], distances)

@@ -1,0 +1,1 @@
+"""Damage on purpose, and how far a result is from the original."""

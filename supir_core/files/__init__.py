@@ -1,0 +1,1 @@
+"""What comes from disk and goes there: checkpoints, pictures, labels."""

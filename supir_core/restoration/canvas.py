@@ -1,0 +1,98 @@
+"""How a picture is laid out for work: its size, its padding, and the way back."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..sdxl.model import SdxlModel
+from .colorfix import fix_color
+from .settings import SIDE_MULTIPLE, CommonSettings
+
+
+class Restored(NamedTuple):
+    """Both pictures ``(B, 3 or 4, H, W)`` in [0, 1]: the result, and what it began from.
+
+    With SUPIR that is what the degradation-robust VAE makes alone, with InstantIR the damaged picture, enlarged.
+    """
+
+    image: Tensor
+    stage1: Tensor
+
+
+class Canvas(NamedTuple):
+    """How a picture is laid out for work: enlarged to ``inner``, padded to ``outer``; each (height, width)."""
+
+    target: tuple[int, int]
+    inner: tuple[int, int]
+    outer: tuple[int, int]
+
+    @classmethod
+    def plan(cls, target: tuple[int, int], min_side: int) -> Canvas:
+        """Enlarge until the short side has ``min_side`` pixels, then round both sides up to 64."""
+        factor = max(1.0, min_side / min(target))
+        inner = tuple(round(side * factor) for side in target)
+        outer = tuple(-(-side // SIDE_MULTIPLE) * SIDE_MULTIPLE for side in inner)
+        return cls(target, inner, outer)  # type: ignore[arg-type]
+
+    def place(self, image: Tensor) -> Tensor:
+        """Resize a picture and repeat its border into the padding."""
+        image = resize(image, self.inner)
+        bottom, right = (outer - inner for outer, inner in zip(self.outer, self.inner, strict=True))
+        return F.pad(image, (0, right, 0, bottom), mode="replicate")
+
+    def take(self, image: Tensor) -> Tensor:
+        """Cut the padding off and resize to the target."""
+        return resize(image[:, :, : self.inner[0], : self.inner[1]], self.target)
+
+
+def plan_canvas(
+    model: SdxlModel, picture: Tensor, settings: CommonSettings, scale: float, size: tuple[int, int] | None
+) -> Canvas:
+    """Lay out pictures; arguments as in :func:`restore`.
+
+    Raises:
+        ValueError: the picture is not of the form expected, or the scale is not above 0.
+    """
+    _check_picture(picture)
+    target = target_size(picture, scale, size)
+    return Canvas.plan(target, model.min_side if settings.min_side is None else settings.min_side)
+
+
+def finish(
+    image: Tensor, start: Tensor, picture: Tensor, canvas: Canvas, settings: CommonSettings
+) -> Restored:
+    """Fix the colours of ``image`` by ``start``, cut both to the target and give them the alpha of ``picture``."""
+    image = fix_color(image, start, settings.color_fix, settings.color_strength).clamp_(0, 1)
+    alpha = resize(picture[:, 3:].to(image), canvas.target)
+    return Restored(*(torch.cat([canvas.take(part), alpha], dim=1) for part in (image, start)))
+
+
+def target_size(picture: Tensor, scale: float, size: tuple[int, int] | None = None) -> tuple[int, int]:
+    """(height, width) of the result: ``size``, else the picture's times ``scale``.
+
+    Raises:
+        ValueError: the scale is not above 0.
+    """
+    if scale <= 0:
+        raise ValueError(f"scale must be above 0, got {scale}")
+    height, width = (max(1, round(side * scale)) for side in picture.shape[2:])
+    return size or (height, width)
+
+
+def resize(image: Tensor, size: tuple[int, int]) -> Tensor:
+    """Bicubic, with antialiasing when shrinking; [0, 1] stays within."""
+    if tuple(image.shape[2:]) == tuple(size) or not image.shape[1]:
+        return image if image.shape[1] else image.new_zeros(len(image), 0, *size)
+    return F.interpolate(image, size=size, mode="bicubic", antialias=True).clamp_(0, 1)
+
+
+def _check_picture(picture: Tensor) -> None:
+    if picture.ndim != 4 or picture.shape[1] not in (3, 4) or 0 in picture.shape:
+        raise ValueError(
+            f"expected pictures of shape (B, 3 or 4, H, W) in [0, 1], got {tuple(picture.shape)}; "
+            "convert to RGB or RGBA and put the channels second"
+        )

@@ -1,0 +1,30 @@
+"""Noise that a seed decides, and where sampling starts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+Noise = Callable[[Tensor], Tensor]
+"""``noise(x)``: unit normal noise shaped as ``x``, a new draw at every call."""
+
+Callback = Callable[[int, Tensor], None]
+"""``callback(step, denoised)`` after every step; an exception from it stops the sampling."""
+
+
+def seeded_noise(seeds: Sequence[int]) -> Noise:
+    """Noise with a generator for each row, so that a batch equals its rows one by one on every device."""
+    generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+
+    def noise(x: Tensor) -> Tensor:
+        rows = [torch.randn(x.shape[1:], generator=generator) for generator in generators]
+        return torch.stack(rows).to(x)
+
+    return noise
+
+
+def start_latent(unit_noise: Tensor, sigmas: Tensor) -> Tensor:
+    """Where sampling starts: noise * sqrt(1 + sigma_0^2)."""
+    return unit_noise * (1 + sigmas[0].item() ** 2) ** 0.5

@@ -1,0 +1,206 @@
+"""Tiles as a property of the denoiser.
+
+CFG, restoration guidance and both samplers' updates are affine in ``denoised`` with the same coefficients in every
+tile, so a sampler over a tiled denoiser gives what the published tiled samplers give (Yu et al. 2024, released code).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+
+class Tile(NamedTuple):
+    """A window on the latent, in latent pixels; ``number`` is its place in the grid that is not shifted."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+    number: int
+
+
+class TileableDenoiser(Protocol):
+    """A denoiser (see ``denoiser.Denoiser``) that can be restricted to tiles."""
+
+    def crop(self, tiles: Sequence[Tile]) -> Callable[[Tensor, Tensor, float], Tensor]:
+        """The denoiser of the tiles as a batch, tile-major."""
+        ...
+
+
+Window = Callable[[int, int], Tensor]
+"""``window(length, overlap)``: weights along one side of a tile, ``(length,)``, positive."""
+
+
+def starts(length: int, window: int, stride: int, shift: int = 0) -> list[int]:
+    """First pixels of the windows along one side: every ``stride``, the last one aligned to the border.
+
+    A ``shift`` moves them all towards the start; those that would leave the side are held at its borders.
+    """
+    last = max(length - window, 0)
+    places = range(-shift, last + stride, stride)
+    return sorted({min(max(place, 0), last) for place in places})
+
+
+def tile_grid(
+    height: int, width: int, window: int, overlap: int, shift: tuple[int, int] = (0, 0)
+) -> list[Tile]:
+    """Tiles that cover a latent, row-major.
+
+    Args:
+        height: of the latent, in latent pixels.
+        width: of the latent.
+        window: side of a tile; a latent that is smaller gets tiles of its own size.
+        overlap: pixels that neighbours share, 0 to ``window - 1``.
+        shift: how far the grid is moved up and left, each 0 to ``window - overlap``.
+
+    Raises:
+        ValueError: the overlap is negative or leaves no stride.
+    """
+    if not 0 <= overlap < window:
+        raise ValueError(
+            f"the overlap must be at least 0 and less than the tile ({window}), got {overlap}; "
+            "make the overlap smaller or the tile larger"
+        )
+    stride = window - overlap
+    rows, columns = (starts(side, window, stride) for side in (height, width))
+    tiles = []
+    for top in starts(height, window, stride, shift[0]):
+        for left in starts(width, window, stride, shift[1]):
+            number = _nearest(rows, top) * len(columns) + _nearest(columns, left)
+            tiles.append(Tile(top, left, min(window, height), min(window, width), number))
+    return tiles
+
+
+def smooth_window(length: int, overlap: int) -> Tensor:
+    """Raised cosine over the overlap, flat between; neighbours at the plain stride add up to one."""
+    ramp = torch.ones(length, dtype=torch.float64)
+    steps = torch.arange(overlap, dtype=torch.float64)
+    rise = torch.sin(math.pi / 2 * (steps + 0.5) / max(overlap, 1)) ** 2
+    ramp[:overlap] *= rise
+    ramp[length - overlap :] *= rise.flip(0)
+    return ramp
+
+
+def gaussian_window(length: int, midpoint: float) -> Tensor:
+    """Gaussian of variance 0.01 in units of the window, about ``midpoint``."""
+    distance = (torch.arange(length, dtype=torch.float64) - midpoint) / length
+    return torch.exp(-(distance**2) / (2 * 0.01)) / math.sqrt(2 * math.pi * 0.01)
+
+
+def exact_weights(height: int, width: int) -> Tensor:
+    """The published weights of a tile. As released, centred at (n - 1)/2 across but n/2 down."""
+    return torch.outer(gaussian_window(height, height / 2), gaussian_window(width, (width - 1) / 2))
+
+
+@cache
+def tile_weights(height: int, width: int, overlap: int, blend: str) -> Tensor:
+    """Weights of a tile's pixels in the blend, ``(height, width)``, float32.
+
+    Args:
+        height: of the tile.
+        width: of the tile.
+        overlap: pixels that neighbours share; the published weights do not depend on it.
+        blend: ``"smooth"``, or ``"exact"`` for the published Gaussian.
+
+    Raises:
+        ValueError: no such blend.
+    """
+    if blend == "exact":
+        return exact_weights(height, width).float()
+    if blend == "smooth":
+        sides = (smooth_window(side, min(overlap, side // 2)) for side in (height, width))
+        return torch.outer(*sides).float()
+    raise ValueError(f'blend must be "smooth" or "exact", got "{blend}"')
+
+
+def crop_tiles(tensor: Tensor, tiles: Sequence[Tile]) -> Tensor:
+    """Cut tiles of one size out of ``(B, C, h, w)``: ``(tiles * B, C, height, width)``, tile-major."""
+    return torch.cat([tensor[..., t.top : t.top + t.height, t.left : t.left + t.width] for t in tiles])
+
+
+def tile_denoiser(
+    denoiser: TileableDenoiser,
+    window: int,
+    overlap: int,
+    *,
+    blend: str = "smooth",
+    shifting: bool = False,
+    tiles_per_call: int = 1,
+    on_tile: Callable[[], None] | None = None,
+) -> Callable[[Tensor, Tensor, float], Tensor]:
+    """Denoise a latent of any size in windows of one size.
+
+    Args:
+        denoiser: what denoises a tile, and knows how to crop its own inputs.
+        window: side of a tile in latent pixels, 128 as published.
+        overlap: latent pixels that neighbours share, 64 as published.
+        blend: ``"smooth"`` (symmetric) or ``"exact"`` (the published Gaussian).
+        shifting: move the grid at every noise level, so that no border stays in place and less overlap is needed.
+        tiles_per_call: how many tiles go through the network together; memory grows with it.
+        on_tile: called before each network call; an exception from it stops the sampling.
+
+    Returns:
+        A denoiser of the whole latent. It keeps nothing between calls.
+    """
+
+    def denoise(x: Tensor, sigma: Tensor, schedule_sigma: float) -> Tensor:
+        height, width = x.shape[2:]
+        shift = grid_shift(schedule_sigma, window - overlap) if shifting else (0, 0)
+        tiles = tile_grid(height, width, window, overlap, shift)
+        weights = tile_weights(tiles[0].height, tiles[0].width, overlap, blend).to(x)
+        total, weight = x.new_zeros(len(x), 1, height, width), x.new_zeros(1, 1, height, width)
+        for first in range(0, len(tiles), tiles_per_call):
+            group = tiles[first : first + tiles_per_call]
+            if on_tile:
+                on_tile()
+            out = denoiser.crop(group)(crop_tiles(x, group), sigma.repeat(len(group)), schedule_sigma)
+            if first == 0:  # a host may predict for several prompts along the channels
+                total = total.expand(-1, out.shape[1], -1, -1).clone()
+            for tile, part in zip(group, out.chunk(len(group)), strict=True):
+                where = (
+                    ...,
+                    slice(tile.top, tile.top + tile.height),
+                    slice(tile.left, tile.left + tile.width),
+                )
+                total[where] += part * weights
+                weight[where] += weights
+        return total / weight
+
+    return denoise
+
+
+def count_calls(
+    size: tuple[int, int],
+    window: int,
+    overlap: int,
+    sigmas: Sequence[float],
+    *,
+    shifting: bool = False,
+    tiles_per_call: int = 1,
+) -> int:
+    """How often a ``tile_denoiser`` calls its network over the noise levels ``sigmas``, on a (height, width) latent."""
+    calls = 0
+    for sigma in sigmas:
+        shift = grid_shift(sigma, window - overlap) if shifting else (0, 0)
+        calls += -(-len(tile_grid(*size, window, overlap, shift)) // tiles_per_call)
+    return calls
+
+
+def grid_shift(sigma: float, stride: int) -> tuple[int, int]:
+    """Where the grid stands at a noise level: spread evenly over the stride by an additive recurrence.
+
+    The step in the recurrence is the level's place on a fine logarithmic scale, so equal levels give equal grids and
+    nothing has to be remembered from call to call. The constants are those of the two-dimensional R sequence.
+    """
+    step = round(1000 * math.log1p(sigma))
+    return int(stride * (step * 0.7548776662466927 % 1)), int(stride * (step * 0.5698402909980532 % 1))
+
+
+def _nearest(places: list[int], place: int) -> int:
+    return min(range(len(places)), key=lambda i: abs(places[i] - place))

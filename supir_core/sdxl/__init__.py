@@ -1,0 +1,1 @@
+"""What both methods stand on: the networks of SDXL."""

@@ -1,0 +1,192 @@
+"""SDXL's networks, built from the shapes in a checkpoint and loaded strictly."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..files.checkpoint import Checkpoint, UnsupportedCheckpointError
+from .config import UNetConfig, VAEConfig, without_prefix
+from .text import CLIP_G, CLIP_L, UNUSED, TextEncoders, text_state_dict
+from .unet import UNet
+from .vae import VAE
+
+
+def assign(
+    module: nn.Module, tensors: dict[str, Tensor], source: str, plain: nn.Module | None = None
+) -> None:
+    """Give a module built on ``meta`` its weights, all of them or none.
+
+    Args:
+        module: whose state dict has the keys of ``tensors``.
+        tensors: the weights, which the module then holds.
+        source: what they come from, for the error.
+        plain: the same module of PyTorch's own layers, as a host's may have no weights before they are loaded.
+
+    Raises:
+        UnsupportedCheckpointError: a key is missing, unexpected or of another shape.
+    """
+    expected = {key: tuple(tensor.shape) for key, tensor in (plain or module).state_dict().items()}
+    missing = sorted(expected.keys() - tensors.keys())
+    unexpected = sorted(tensors.keys() - expected.keys())
+    wrong = [
+        f"{key} is {tuple(tensors[key].shape)}, expected {shape}"
+        for key, shape in expected.items()
+        if key in tensors and tuple(tensors[key].shape) != shape
+    ]
+    problems = [
+        f"{len(keys)} {word}: {', '.join(keys[:3])}{', …' if len(keys) > 3 else ''}"
+        for word, keys in (("missing", missing), ("unexpected", unexpected), ("of the wrong shape", wrong))
+        if keys
+    ]
+    if problems:
+        raise UnsupportedCheckpointError(
+            f"{source}: tensors do not fit. {'. '.join(problems)}. The file is incomplete or altered; download it again"
+        )
+    module.load_state_dict(tensors, assign=True)
+    module.eval().requires_grad_(False)
+
+
+UNET = "model.diffusion_model."
+FIRST_STAGE = "first_stage_model."
+SDXL_WIDTH = 320
+
+
+@dataclass(frozen=True)
+class SdxlModel:
+    """What every method has of SDXL.
+
+    Attributes:
+        unet: SDXL's frozen UNet.
+        vae: SDXL's VAE.
+        text: SDXL's text encoders.
+        device: where the networks compute; they wait on the CPU (see :meth:`at_work`).
+        files: the SDXL file and the method's.
+    """
+
+    unet: UNet
+    vae: VAE
+    text: TextEncoders
+    device: torch.device
+    files: tuple[Path, ...]
+
+    @property
+    def min_side(self) -> int:
+        """Shortest side in pixels that the model works well at."""
+        return min_side(self.unet.config)
+
+    @contextmanager
+    def at_work(self, *modules: nn.Module):  # noqa: ANN201
+        """Hold modules on the device for as long as they are used, so that each stage has its memory to itself."""
+        for module in modules:
+            module.to(self.device)
+        try:
+            yield
+        finally:
+            if self.device.type != "cpu":
+                for module in modules:
+                    module.to("cpu")
+
+
+def min_side(config: UNetConfig) -> int:
+    """Shortest side in pixels that a model of these sizes works well at: 1024 for SDXL, any for small models."""
+    return 1024 if config.widths[0] >= SDXL_WIDTH else 64
+
+
+def defaults(
+    device: str | torch.device | None, dtype: torch.dtype | None
+) -> tuple[torch.device, torch.dtype]:
+    """Where to compute, a GPU if there is one, and in what precision, float16 on a GPU."""
+    device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    return device, dtype or (torch.float32 if device.type == "cpu" else torch.float16)
+
+
+def load_unet(checkpoint: Checkpoint, dtype: torch.dtype | None = None, **seams: Any) -> UNet:
+    """Build SDXL's UNet.
+
+    Args:
+        checkpoint: an SDXL checkpoint.
+        dtype: of the weights; the file's own, memory-mapped, where none is given.
+        seams: ``operations`` and ``attention`` of the modules.
+    """
+    return build(
+        checkpoint,
+        lambda **given: UNet(UNetConfig.from_shapes(without_prefix(checkpoint.shapes, UNET)), **given),
+        lambda _: checkpoint.under(UNET, dtype),
+        **seams,
+    )
+
+
+def load_vae(checkpoint: Checkpoint, dtype: torch.dtype | None = None, **seams: Any) -> VAE:
+    """Build SDXL's VAE; arguments as in ``load_unet``."""
+    return build(
+        checkpoint,
+        lambda **given: VAE(VAEConfig.from_shapes(without_prefix(checkpoint.shapes, FIRST_STAGE)), **given),
+        lambda _: checkpoint.under(FIRST_STAGE, dtype),
+        **seams,
+    )
+
+
+def load_text(checkpoint: Checkpoint, tokenizer: Any, dtype: torch.dtype | None = None) -> TextEncoders:
+    """Build SDXL's text encoders."""
+    keys = [
+        key for key in checkpoint.shapes if key.startswith((CLIP_L, CLIP_G)) and not UNUSED.fullmatch(key)
+    ]
+    text = build(
+        checkpoint,
+        lambda: TextEncoders(checkpoint.shapes, tokenizer),
+        lambda module: text_state_dict(checkpoint.tensors(keys, dtype), module),
+    )
+    text.fill_buffers()
+    return text
+
+
+def build(
+    checkpoint: Checkpoint,
+    make: Callable[..., Any],
+    state: Callable[[Any], dict[str, torch.Tensor]],
+    **seams: Any,
+) -> Any:
+    """Build a module without weights, then assign them; nothing is left behind where that fails.
+
+    Args:
+        checkpoint: the file.
+        make: makes the module; takes ``seams`` or nothing.
+        state: gives its state dict, from the module of PyTorch's own layers.
+        seams: ``operations`` and ``attention`` of the module.
+
+    Raises:
+        UnsupportedCheckpointError: the tensors do not fit.
+    """
+    try:
+        with torch.device("meta"):
+            plain = make()
+            module = make(**seams) if seams else plain
+        tensors = state(plain)
+    except KeyError as error:
+        raise UnsupportedCheckpointError(
+            f"{checkpoint.path.name}: looks like {checkpoint.kind} but {error} is missing. "
+            "The file is incomplete; download it again"
+        ) from error
+    assign(module, tensors, checkpoint.path.name, plain)
+    return module
+
+
+def check_channels(unet: UNet, base: Checkpoint, expected: int = 4) -> None:
+    """Refuse a UNet that takes more than a plain latent.
+
+    Raises:
+        UnsupportedCheckpointError: it does.
+    """
+    if unet.config.in_channels != expected:
+        raise UnsupportedCheckpointError(
+            f"{base.path.name}: its UNet takes {unet.config.in_channels} channels, expected "
+            f"{expected}; an inpainting or editing model does not serve, "
+            "use the plain SDXL model it was made from"
+        )

@@ -1,0 +1,105 @@
+"""All the networks of SUPIR, loaded from an SDXL checkpoint and a SUPIR file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..files.checkpoint import Checkpoint, UnsupportedCheckpointError, open_checkpoint
+from ..files.kinds import SDXL, SUPIR
+from ..sdxl.config import UNetConfig, VAEConfig, without_prefix
+from ..sdxl.model import SdxlModel, build, check_channels, defaults, load_text, load_unet, load_vae
+from ..sdxl.text import load_tokenizer
+from ..sdxl.unet import UNet
+from ..sdxl.vae import Encoder
+from .adaptor import Adaptor
+
+
+@dataclass(frozen=True)
+class SupirModel(SdxlModel):
+    """Everything that restores a picture with SUPIR.
+
+    Attributes:
+        adaptor: SUPIR's adaptor and connectors.
+        dr_encoder: SUPIR's degradation-robust encoder.
+    """
+
+    adaptor: Adaptor
+    dr_encoder: Encoder
+
+
+def load_model(
+    sdxl: str | Path,
+    supir: str | Path,
+    tokenizer: str | Path | None = None,
+    device: str | torch.device | None = None,
+    dtype: torch.dtype | None = None,
+) -> SupirModel:
+    """Load SUPIR.
+
+    Args:
+        sdxl: single-file SDXL checkpoint.
+        supir: SUPIR weights, published or pruned.
+        tokenizer: folder with the CLIP tokenizer's files, or a hub id; the hub's standard one by default.
+        device: where to compute; a GPU if there is one.
+        dtype: precision of all but the VAE; float16 on a GPU, float32 on a CPU by default. The VAE is small and
+            overflows in float16, so it is always float32.
+
+    Raises:
+        UnsupportedCheckpointError: a file is not what it should be, or the two do not fit each other.
+        FileNotFoundError: a file or the tokenizer is missing.
+    """
+    device, dtype = defaults(device, dtype)
+    base, control = open_checkpoint(sdxl), open_checkpoint(supir)
+    base.require(SDXL)
+    control.require(SUPIR)
+    unet = load_unet(base, dtype)
+    adaptor = load_adaptor(control, dtype)
+    _check_pair(unet, adaptor, base, control)
+    return SupirModel(
+        unet=unet,
+        vae=load_vae(base, torch.float32),
+        text=load_text(base, load_tokenizer(tokenizer), dtype),
+        adaptor=adaptor,
+        dr_encoder=load_dr_encoder(control, torch.float32),
+        device=device,
+        files=(base.path, control.path),
+    )
+
+
+def load_adaptor(checkpoint: Checkpoint, dtype: torch.dtype | None = None, **seams: Any) -> Adaptor:
+    """Build SUPIR's adaptor and connectors; arguments as in ``load_unet``, but from SUPIR weights."""
+    keys = [key for key in checkpoint.shapes if not key.startswith("denoise_encoder.")]
+    return build(
+        checkpoint,
+        lambda **given: Adaptor(
+            UNetConfig.from_shapes(without_prefix(checkpoint.shapes, "control_model.")), **given
+        ),
+        lambda _: checkpoint.tensors(keys, dtype),
+        **seams,
+    )
+
+
+def load_dr_encoder(checkpoint: Checkpoint, dtype: torch.dtype | None = None, **seams: Any) -> Encoder:
+    """Build SUPIR's degradation-robust encoder; arguments as in ``load_adaptor``."""
+    return build(
+        checkpoint,
+        lambda **given: Encoder(VAEConfig.from_shapes(checkpoint.shapes, "denoise_encoder"), **given),
+        lambda _: checkpoint.under("denoise_encoder.", dtype),
+        **seams,
+    )
+
+
+def _check_pair(unet: UNet, adaptor: Adaptor, base: Checkpoint, control: Checkpoint) -> None:
+    """The adaptor must be of the UNet's widths, and the UNet must take a plain latent."""
+    check_channels(unet, base, adaptor.control_model.config.in_channels)
+    theirs, ours = unet.config, adaptor.control_model.config
+    for name in ("widths", "context_width", "vector_width"):
+        if getattr(theirs, name) != getattr(ours, name):
+            raise UnsupportedCheckpointError(
+                f"{base.path.name} and {control.path.name} do not belong together: {name.replace('_', ' ')} "
+                f"{getattr(theirs, name)} against {getattr(ours, name)}"
+            )

@@ -1,0 +1,73 @@
+"""What is left of a caption."""
+
+import logging
+
+import pytest
+
+from supir_core.captions.text import clean, fit
+from supir_core.command.demo import TOKENIZER_FOLDER, WEIGHTS
+from supir_core.sdxl.text import load_tokenizer
+
+
+@pytest.mark.parametrize(
+    ("said", "kept"),
+    [
+        ("The image shows a boat.\n\nThe sky is red. ", "A boat. The sky is red."),
+        ("This photograph depicts two dogs on grass.", "Two dogs on grass."),
+        ("In this image, we can see a cat.", "A cat."),
+        ("In the picture there are three men.", "Three men."),
+        ("Sure! Here is a detailed description of the image: A harbour at dusk.", "A harbour at dusk."),
+        ("This is a black and white photo of a man.", "This is a black and white photo of a man."),
+        ("This is a photo of a man.", "A man."),
+        ("The image is a close-up of a leaf.", "A close-up of a leaf."),
+        ("## Description\n\n- **Sky**: blue\n- sea", "Description Sky: blue sea"),
+        ("<think>what is it?</think>\nA house.", "A house."),
+        ('"A house."', "A house."),
+        ("The image shows", "The image shows"),
+        ("A sign that says: the image shows nothing.", "A sign that says: the image shows nothing."),
+        ("", ""),
+    ],
+)
+def test_only_what_is_to_be_seen_is_left(said, kept):
+    assert clean(said) == kept
+
+
+def test_a_fragment_is_left_out_where_the_model_was_stopped():
+    said = "A boat. A red sky over the har"
+    assert clean(said, finished=False) == "A boat."
+    assert clean(said) == said
+    assert clean("A boat. The sky.", finished=False) == "A boat. The sky."
+    assert clean("A red sky over the har", finished=False) == "A red sky over the har"
+    assert clean('A sign: "Open." Behind it a ho', finished=False) == 'A sign: "Open."'
+
+
+def test_cleaning_twice_changes_nothing():
+    once = clean("The image shows the photo of a boat.\nIn this image, a dog.")
+    assert clean(once) == once
+
+
+@pytest.fixture(scope="module")
+def count():
+    tokenizer = load_tokenizer(WEIGHTS / TOKENIZER_FOLDER)
+    return lambda text: len(tokenizer(text).input_ids)
+
+
+def test_a_long_caption_ends_with_a_sentence_and_a_warning(count, caplog):
+    sentence = "a red boat lies in the harbour of a small town."
+    text = " ".join([sentence] * 20)
+    with caplog.at_level(logging.WARNING):
+        kept = fit(text, count)
+    assert kept.endswith("town.")
+    assert count(kept) <= 77 < count(f"{kept} {sentence}")
+    assert "left out: a red boat" in caplog.text
+
+
+def test_a_long_sentence_is_cut_at_a_word(count):
+    kept = fit("harbour " * 200, count)
+    assert set(kept.split()) == {"harbour"}
+    assert count(kept) <= 77 < count(f"{kept} harbour")
+
+
+def test_a_caption_that_fits_is_left_alone(count, caplog):
+    assert fit("A boat. A dog.", count) == "A boat. A dog."
+    assert not caplog.records

@@ -1,0 +1,197 @@
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+
+from supir_core.command import cli
+from supir_core.files.checkpoint import sha256
+from supir_core.files.metadata import SOURCE_TYPE, read_label
+from supir_core.files.pictures import UnreadablePictureError, read_picture, save_png
+from supir_core.supir.settings import preset
+
+FAST = ["--steps", "2", "--scale", "1"]
+
+
+def write_picture(path, size=(40, 30), mode="RGB", **options):
+    pixels = np.random.default_rng(0).integers(0, 256, (size[1], size[0], len(mode)), dtype=np.uint8)
+    Image.fromarray(pixels.squeeze()).save(path, **options)
+    return path
+
+
+def test_a_picture_is_restored_and_labelled(run, demo_model, tmp_path):
+    source = write_picture(tmp_path / "old photo.v1.jpg")
+    result = tmp_path / "out.png"
+    code, _ = run("restore", source, "-o", result, "--demo", *FAST, "--seed", "7", "--caption", "a boat")
+    assert code == 0
+    assert Image.open(result).size == (40, 30)
+    label = read_label(result)
+    assert label["supir.seed"] == "7"
+    assert label["supir.caption"] == "a boat"
+    assert json.loads(label["supir.settings"])["steps"] == 2
+    assert json.loads(label["supir.models"]) == {file.name: sha256(file) for file in demo_model.files}
+    assert SOURCE_TYPE in label["XML:com.adobe.xmp"]
+    assert b"DigitalSourceType" in result.read_bytes()  # not compressed, so that any tool can find it
+
+
+def test_no_metadata_leaves_the_label_out(run, tmp_path):
+    source = write_picture(tmp_path / "a.png")
+    run("restore", source, "-o", tmp_path / "out.png", "--demo", *FAST, "--no-metadata")
+    assert read_label(tmp_path / "out.png") == {}
+
+
+def test_a_folder_is_restored_with_captions_and_resumed(run, tmp_path):
+    photos, out = tmp_path / "photos", tmp_path / "out"
+    photos.mkdir()
+    write_picture(photos / "a.png")
+    write_picture(photos / "b.jpg")
+    (photos / "a.txt").write_text("a dog\n", encoding="utf-8")
+    (photos / "notes.md").write_text("no picture", encoding="utf-8")
+    assert run("restore", photos, "-o", out, "--demo", *FAST, "--stage1")[0] == 0
+    assert sorted(file.name for file in out.iterdir()) == ["a.png", "a_stage1.png", "b.png", "b_stage1.png"]
+    assert read_label(out / "a.png")["supir.caption"] == "a dog"
+    assert read_label(out / "b.png")["supir.caption"] == ""
+    (out / "a.png").unlink()
+    kept = (out / "b.png").stat().st_mtime_ns
+    code, said = run("restore", photos, "-o", out, "--demo", *FAST)
+    assert code == 0
+    assert "1 of 2 done already" in said
+    assert (out / "a.png").exists()
+    assert (out / "b.png").stat().st_mtime_ns == kept
+
+
+def test_one_bad_picture_does_not_stop_the_others(run, tmp_path):
+    (tmp_path / "bad.png").write_text("no picture", encoding="utf-8")
+    good = write_picture(tmp_path / "good.png")
+    code, said = run("restore", tmp_path / "bad.png", good, "-o", tmp_path / "out", "--demo", *FAST)
+    assert code == 1
+    assert "bad.png" in said
+    assert "not a picture that can be read" in said
+    assert (tmp_path / "out" / "good.png").exists()
+    assert not list((tmp_path / "out").glob("*.part"))
+
+
+def test_an_interrupt_keeps_what_is_done(run, tmp_path, monkeypatch):
+    for name in ("a.png", "b.png"):
+        write_picture(tmp_path / name)
+    real, calls = cli.restore, []
+
+    def interrupted(*args, **options):
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return real(*args, **options)
+
+    monkeypatch.setattr("supir_core.command.cli.restore", interrupted)
+    code, said = run(
+        "restore", tmp_path / "a.png", tmp_path / "b.png", "-o", tmp_path / "out", "--demo", *FAST
+    )
+    assert code == 130
+    assert "resumes" in said
+    assert [file.name for file in (tmp_path / "out").iterdir()] == ["a.png"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["a.png", "-o", "."], "would overwrite a.png"),
+        (["a.png", "a.jpg", "-o", "out"], "would both be written"),
+        (["a.png", "a.jpg", "-o", "out.png"], "name a folder instead"),
+        (["a.png", "-o", "out.jpg"], "written as PNG"),
+        (["empty", "-o", "out"], "no picture in this folder"),
+        (["missing.png", "-o", "out"], "no such picture"),
+        (["a.png", "-o", "out", "--tile", "100"], "multiple of 64"),
+    ],
+)
+def test_mistakes_are_one_clear_line(run, tmp_path, monkeypatch, arguments, said):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    for name in ("a.png", "a.jpg"):
+        write_picture(tmp_path / name)
+    code, err = run("restore", *arguments, "--demo")
+    assert code == 1
+    assert said in err
+    assert err.count("\n") == 1
+
+
+def test_missing_weights_are_asked_for(run, tmp_path):
+    source = write_picture(tmp_path / "a.png")
+    code, err = run("restore", source, "-o", tmp_path / "out")
+    assert code == 1
+    assert "--sdxl FILE and --supir FILE expected" in err
+
+
+def test_inspect_says_what_a_file_is(run, demo_model, tmp_path, capsys):
+    assert cli.main(["inspect", str(demo_model.files[0])]) == 0
+    assert "SDXL checkpoint" in capsys.readouterr().out
+    (tmp_path / "notes.txt").write_text("notes", encoding="utf-8")
+    save_file(
+        {"double_blocks.0.a": torch.zeros(1), "single_blocks.0.a": torch.zeros(1)},
+        tmp_path / "flux.safetensors",
+    )
+    for name, said in (
+        ("notes.txt", "a text file"),
+        ("flux.safetensors", "Flux model"),
+        ("none", "not there"),
+    ):
+        code, err = run("inspect", tmp_path / name)
+        assert code == 1
+        assert said in err
+        assert err.count("\n") == 1
+
+
+def test_the_module_is_the_command():
+    done = subprocess.run(
+        [sys.executable, "-m", "supir_core", "--help"], capture_output=True, text=True, check=True
+    )
+    assert "restore" in done.stdout
+
+
+def test_the_demo_writes_its_pictures(run, tmp_path, monkeypatch):
+    monkeypatch.setattr("supir_core.command.demo.DEMO_SETTINGS", preset("fidelity", steps=2))
+    assert run("demo", "-o", tmp_path / "demo")[0] == 0
+    sizes = {file.name: Image.open(file).size for file in (tmp_path / "demo").iterdir()}
+    assert sizes == {
+        "damaged.png": (128, 128),
+        "stage1.png": (512, 512),
+        "restored.png": (512, 512),
+        "side_by_side.png": (2048, 512),
+    }
+    assert "supir.seed" in read_label(tmp_path / "demo" / "restored.png")
+
+
+def test_pictures_are_read_as_a_viewer_shows_them(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # lies on its side
+    write_picture(tmp_path / "side.jpg", size=(40, 30), exif=exif)
+    assert read_picture(tmp_path / "side.jpg").shape == (1, 3, 40, 30)
+    write_picture(tmp_path / "alpha.png", mode="RGBA")
+    assert read_picture(tmp_path / "alpha.png").shape == (1, 4, 30, 40)
+    write_picture(tmp_path / "grey.png", mode="L")
+    assert read_picture(tmp_path / "grey.png").shape == (1, 3, 30, 40)
+    deep = np.linspace(0, 65535, 12).astype(np.uint16).reshape(3, 4)
+    Image.fromarray(deep).save(tmp_path / "deep.png")
+    expected = torch.from_numpy(deep.astype(np.float32)) / 65535
+    assert torch.allclose(read_picture(tmp_path / "deep.png")[0, 0], expected)
+
+
+def test_a_truncated_picture_is_refused(tmp_path):
+    whole = write_picture(tmp_path / "a.png").read_bytes()
+    (tmp_path / "cut.png").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(UnreadablePictureError, match="not a picture that can be read"):
+        read_picture(tmp_path / "cut.png")
+
+
+def test_a_picture_that_cannot_be_written_leaves_nothing_behind(tmp_path, monkeypatch):
+    def broken(self, *args, **options):
+        args[0].write_bytes(b"half")
+        raise OSError("disk full")
+
+    monkeypatch.setattr(Image.Image, "save", broken)
+    with pytest.raises(OSError, match="disk full"):
+        save_png(tmp_path / "a.png", torch.zeros(3, 4, 4))
+    assert list(tmp_path.iterdir()) == []

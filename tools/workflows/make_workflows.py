@@ -1,0 +1,286 @@
+"""Writes the workflows that come with the pack: for the canvas, for the API, and as pictures.
+
+python -m tools.workflows.make_workflows
+
+Needs ComfyUI (COMFYUI_PATH) with its requirements, Playwright and Chromium: the API form is what ComfyUI's
+own frontend makes of the canvas.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from PIL import Image
+
+from tests.host.server import PACK, ROOT, ComfyServer, add_placeholders, find_comfyui, make_base
+
+from .graph import Graph, Node, ObjectInfo, Output
+from .instantir import INSTANTIR_DESCRIPTIONS
+from .models import LIGHTNING, SUPIR_F, Loaded
+from .notes import NOTES
+
+WORKFLOWS = ROOT / "workflows"
+API = WORKFLOWS / "api"
+QUICK_START = ROOT / "docs" / "quick_start.png"
+THUMBNAIL_WIDTH, QUICK_START_WIDTH = 400, 1200
+
+DEMO_CAPTION = "A woman in uniform."
+TILE_CAPTIONS = """A blue sky with white clouds, a girl with long yellow hair.
+A girl with long yellow hair before a blue sky, a cloud.
+Green grass, a pink dress, an outstretched arm.
+Green hills, a pink dress, an outstretched arm."""
+
+
+def restore(graph: Graph) -> None:
+    """The quick start: one node does everything."""
+    loaded = Loaded(graph)
+    graph.column("Restore", 400)
+    restored = loaded.restore(graph, scale=2.0, preset="quality")
+    graph.column("Result", 420)
+    graph.add("SupirSaveImage", 480, images=restored["image"], filename_prefix="SUPIR/restored")
+
+
+def restore_4k_tiles(graph: Graph) -> None:
+    """Four times as large, in tiles."""
+    loaded = Loaded(graph)
+    graph.column("Restore in tiles", 400)
+    restored = loaded.restore(graph, scale=4.0, preset="quality", tile=1024, overlap=256)
+    graph.column("Result", 420)
+    graph.add("SupirSaveImage", 360, images=restored["image"], filename_prefix="SUPIR/restored_4k")
+    graph.add("PreviewImage", 220, "Stage 1", images=restored["stage1"])
+
+
+def restore_captioned(graph: Graph) -> None:
+    """The quick start, with LLaVA's words on stage 1."""
+    loaded = Loaded(graph)
+    graph.column("Stage 1, described", 400)
+    stage1 = loaded.encode(graph, scale=1.0)
+    captioner = loaded.captioner(graph)
+    caption = graph.add("SupirCaption", 300, captioner=captioner, image=stage1["stage1"])["caption"]
+    graph.beside(300)
+    graph.add("PreviewAny", 340, "The caption", source=caption)
+    graph.note(*NOTES["caption"])
+    graph.column("Restore", 400)
+    restored = loaded.restore(graph, caption=caption, scale=2.0, preset="quality")
+    graph.column("Result", 420)
+    graph.add("SupirSaveImage", 480, images=restored["image"], filename_prefix="SUPIR/restored_captioned")
+
+
+def restore_4k_captioned(graph: Graph) -> None:
+    """Four times as large; LLaVA describes each tile of stage 1."""
+    loaded = Loaded(graph)
+    graph.column("Stage 1, every tile described", 400)
+    stage1 = loaded.encode(graph, scale=4.0)
+    captioner = loaded.captioner(graph)
+    geometry = {
+        "tile": graph.add("PrimitiveInt", title="Tile", value=1024)["INT"],
+        "overlap": graph.add("PrimitiveInt", title="Overlap", value=256)["INT"],
+    }
+    graph.beside(400)
+    shared = {"captioner": captioner, "image": stage1["stage1"], **geometry}
+    described = graph.add("SupirCaptionTiles", 340, max_tokens=100, **shared)
+    graph.add("PreviewAny", 340, "The captions, a line for each tile", source=described["lines"])
+    graph.note(*NOTES["captions"])
+    graph.column("Prompts", 360)
+    prompts = graph.add("SupirConditioning", 400, clip=loaded.base["CLIP"], caption=described["captions"])
+    sample_prompted(graph, loaded, stage1, prompts, preset="quality", **geometry)
+
+
+def step_by_step(graph: Graph) -> None:
+    """Every node on its own."""
+    loaded = Loaded(graph)
+    graph.column("1. Stage 1: the VAE alone", 300)
+    stage1 = loaded.encode(graph, scale=2.0)
+    graph.add("PreviewImage", 280, "Stage 1", images=stage1["stage1"])
+    graph.note(*NOTES["stage 1"])
+    graph.column("2. Prompts", 340)
+    prompts = graph.add("SupirConditioning", 400, clip=loaded.base["CLIP"])
+    graph.note(*NOTES["prompts"])
+    graph.column("3. A model that follows the picture", 320)
+    model = graph.add(
+        "SupirDenoiser", model=loaded.base["MODEL"], supir_model=loaded.supir, z_lq=stage1["z_lq"]
+    )
+    model = graph.add("SupirGuidance", model=model["model"], z_center=stage1["z_center"])
+    model = graph.add("SupirTiles", model=model["model"])
+    graph.note(*NOTES["model"])
+    graph.column("4. Sampling", 300)
+    shared = noise_and_guider(graph, model, prompts, stage1)
+    ours = {"sampler": graph.add("SupirSamplerSelect")["sampler"]}
+    ours["sigmas"] = graph.add("SupirScheduler")["sigmas"]
+    graph.note(*NOTES["sampling"])
+    graph.beside(280)
+    sampled = graph.add("SamplerCustomAdvanced", **shared, **ours)
+    graph.column("5. Result", 280)
+    image = loaded.decode(graph, sampled["output"], stage1)
+    graph.beside(420)
+    graph.add("SupirSaveImage", 480, images=image, filename_prefix="SUPIR/step_by_step")
+
+
+def noise_and_guider(graph: Graph, model: Node, prompts: Node, stage1: Node) -> dict[str, Output]:
+    """What SamplerCustomAdvanced needs besides sampler and noise levels."""
+    noise = graph.add("RandomNoise")
+    guider = graph.add(
+        "CFGGuider", model=model["model"], positive=prompts["positive"], negative=prompts["negative"], cfg=3.0
+    )
+    return {"noise": noise["NOISE"], "guider": guider["GUIDER"], "latent_image": stage1["empty"]}
+
+
+def sample_in_one(graph: Graph, loaded: Loaded, caption: dict[str, object], **given: object) -> None:
+    """Stage 1, prompts and our sampler in one node; latent to file."""
+    graph.column("Stage 1 and prompts", 360)
+    stage1 = loaded.encode(graph, scale=2.0)
+    prompts = graph.add("SupirConditioning", 400, clip=loaded.base["CLIP"], **caption)
+    sample_prompted(graph, loaded, stage1, prompts, **given)
+
+
+def sample_prompted(graph: Graph, loaded: Loaded, stage1: Node, prompts: Node, **given: object) -> None:
+    """Our sampler in one node; latent to file."""
+    graph.column("Sampling", 340)
+    sampled = graph.add(
+        "SupirSampler",
+        model=loaded.base["MODEL"],
+        supir_model=loaded.supir,
+        positive=prompts["positive"],
+        negative=prompts["negative"],
+        z_lq=stage1["z_lq"],
+        z_center=stage1["z_center"],
+        **given,
+    )
+    graph.column("Result", 280)
+    image = loaded.decode(graph, sampled["latent"], stage1)
+    graph.beside(420)
+    graph.add("SupirSaveImage", 480, images=image, filename_prefix=f"SUPIR/{graph.name}")
+
+
+def lightning(graph: Graph) -> None:
+    """Eight steps with a distilled checkpoint."""
+    sample_in_one(graph, Loaded(graph, checkpoint=LIGHTNING), {}, preset="lightning")
+
+
+def per_tile_prompts(graph: Graph) -> None:
+    """A caption for each tile."""
+    caption = {"caption": TILE_CAPTIONS, "line_per_tile": True}
+    sample_in_one(graph, Loaded(graph), caption, preset="quality")
+
+
+def custom_sampling(graph: Graph) -> None:
+    """The published sampler, and one of ComfyUI's, on the same model."""
+    loaded = Loaded(graph, supir=SUPIR_F)
+    graph.column("Stage 1 and prompts", 360)
+    stage1 = loaded.encode(graph, scale=2.0)
+    prompts = graph.add("SupirConditioning", 400, clip=loaded.base["CLIP"])
+    graph.column("Model, noise, guider", 320)
+    model = graph.add(
+        "SupirDenoiser",
+        model=loaded.base["MODEL"],
+        supir_model=loaded.supir,
+        z_lq=stage1["z_lq"],
+        strength_end=0.9,
+    )
+    model = graph.add(
+        "SupirGuidance",
+        model=model["model"],
+        z_center=stage1["z_center"],
+        cfg_start=1.0,
+        cfg_end=4.0,
+        restoration_scale=4.0,
+    )
+    shared = noise_and_guider(graph, model, prompts, stage1)
+
+    def branch(sampler: Output, sigmas: Output, prefix: str) -> None:
+        graph.beside(280)
+        sampled = graph.add("SamplerCustomAdvanced", **shared, sampler=sampler, sigmas=sigmas)
+        graph.beside(280)
+        image = loaded.decode(graph, sampled["output"], stage1)
+        graph.beside(340)
+        graph.add("SupirSaveImage", 380, images=image, filename_prefix=prefix)
+
+    graph.column("The paper's sampler", 300)
+    sampler, sigmas = graph.add("SupirSamplerSelect", s_noise=1.01), graph.add("SupirScheduler")
+    branch(sampler["sampler"], sigmas["sigmas"], "SUPIR/papers_sampler")
+    graph.below("Any sampler of ComfyUI", 300)
+    sampler = graph.add("KSamplerSelect", sampler_name="dpmpp_2m")
+    sigmas = graph.add("BasicScheduler", model=model["model"], scheduler="karras", steps=20)
+    branch(sampler["SAMPLER"], sigmas["SIGMAS"], "SUPIR/any_sampler")
+
+
+def demo(graph: Graph) -> None:
+    """The weights and the photograph that come with the pack."""
+    graph.column("Read me", 400)
+    graph.note(*NOTES[graph.name])
+    graph.column("Demo weights and photograph", 280)
+    loaded = graph.add("SupirDemoLoader")
+    graph.column("Restore", 400)
+    sockets = {name: loaded[name] for name in ("model", "clip", "vae", "supir_model", "image")}
+    restored = graph.add(
+        "SupirRestore", 440, **sockets, caption=DEMO_CAPTION, scale=4.0, preset="demo", tile=1024, overlap=256
+    )
+    graph.column("Result", 420)
+    graph.add("SupirSaveImage", 320, images=restored["image"], filename_prefix="SUPIR/demo")
+    graph.add("PreviewImage", 220, "Stage 1", images=restored["stage1"])
+
+
+DESCRIPTIONS: tuple[Callable[[Graph], None], ...] = (
+    restore,
+    restore_captioned,
+    restore_4k_tiles,
+    restore_4k_captioned,
+    step_by_step,
+    lightning,
+    per_tile_prompts,
+    custom_sampling,
+    *INSTANTIR_DESCRIPTIONS,
+    demo,
+)
+
+
+def describe(info: ObjectInfo) -> list[Graph]:
+    """All workflows."""
+    graphs = [Graph(description.__name__, info, PACK) for description in DESCRIPTIONS]
+    for graph, description in zip(graphs, DESCRIPTIONS, strict=True):
+        description(graph)
+    return graphs
+
+
+def to_text(data: object) -> str:
+    """JSON as the files have it."""
+    return json.dumps(data, indent=2, ensure_ascii=False) + "\n"
+
+
+def enlarge(source: Path, target: Path) -> None:
+    """The demo's photograph, for the drawings: it fills its node so."""
+    with Image.open(source) as picture:
+        picture.resize((512, 512), Image.Resampling.BICUBIC).save(target)
+
+
+def main() -> None:
+    """Write all files."""
+    from tests.host.browser import Browser  # Playwright, which the descriptions do without
+
+    comfyui = find_comfyui()
+    if comfyui is None:
+        raise SystemExit("no ComfyUI: set COMFYUI_PATH to its folder")
+    API.mkdir(parents=True, exist_ok=True)
+    QUICK_START.parent.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder:
+        base = Path(folder) / "base"
+        make_base(base, comfyui)
+        add_placeholders(base)
+        enlarge(ROOT / "demo" / "damaged.png", base / "input" / "example.png")
+        with ComfyServer(comfyui, base) as server, Browser(server.url) as browser:
+            for graph in describe(server.get("/object_info")):
+                workflow = graph.to_json()
+                (WORKFLOWS / f"{graph.name}.json").write_text(to_text(workflow), encoding="utf-8")
+                browser.load(workflow)
+                (API / f"{graph.name}.json").write_text(to_text(browser.to_prompt()), encoding="utf-8")
+                browser.draw(WORKFLOWS / f"{graph.name}.jpg", THUMBNAIL_WIDTH)
+                if graph.name == restore.__name__:
+                    browser.draw(QUICK_START, QUICK_START_WIDTH)
+                print(WORKFLOWS / f"{graph.name}.json")
+
+
+if __name__ == "__main__":
+    main()

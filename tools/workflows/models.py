@@ -1,0 +1,78 @@
+"""The models that the workflows use: where they are fetched and kept, and the nodes that load them."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from .graph import Graph, Node, Output
+from .notes import NOTES
+
+HUB = "https://huggingface.co"
+
+SDXL = "sd_xl_base_1.0_0.9vae.safetensors"
+LIGHTNING = "juggernautXL_v9Rdphoto2Lightning.safetensors"
+SUPIR_Q, SUPIR_F = "SUPIR-v0Q_fp16.safetensors", "SUPIR-v0F_fp16.safetensors"
+ADAPTER, AGGREGATOR, PREVIEWER = "adapter.pt", "aggregator.pt", "previewer_lora_weights.bin"
+DINO = "dinov2-large.safetensors"
+
+
+class Source(NamedTuple):
+    """Where a file goes, and where it is on the hub."""
+
+    folder: str
+    repository: str
+    path: str
+
+
+SOURCES = {
+    SDXL: Source("checkpoints", "stabilityai/stable-diffusion-xl-base-1.0", SDXL),
+    LIGHTNING: Source("checkpoints", "AiWise/Juggernaut-XL-V9-GE-RDPhoto2-Lightning_4S", LIGHTNING),
+    SUPIR_Q: Source("model_patches", "Kijai/SUPIR_pruned", SUPIR_Q),
+    SUPIR_F: Source("model_patches", "Kijai/SUPIR_pruned", SUPIR_F),
+    **{
+        name: Source("model_patches", "InstantX/InstantIR", f"models/{name}")
+        for name in (ADAPTER, AGGREGATOR, PREVIEWER)
+    },
+    DINO: Source("clip_vision", "facebook/dinov2-large", "model.safetensors"),
+}
+
+
+def download(name: str) -> dict[str, str]:
+    """Where ComfyUI may fetch a file that is missing."""
+    source = SOURCES[name]
+    url = f"{HUB}/{source.repository}/resolve/main/{source.path}"
+    return {"name": name, "url": url, "directory": source.folder}
+
+
+class Loaded:
+    """The first two columns: what to know, and models with a picture."""
+
+    def __init__(self, graph: Graph, checkpoint: str = SDXL, supir: str = SUPIR_Q):
+        graph.column("Read me", 400)
+        graph.note(*NOTES[graph.name])
+        graph.column("Models and picture", 360)
+        self.base = graph.add("CheckpointLoaderSimple", models=[download(checkpoint)], ckpt_name=checkpoint)
+        self.supir = graph.add("SupirModelLoader", models=[download(supir)], file=supir)["supir_model"]
+        self.image = graph.add("LoadImage", height=340, image="example.png")["IMAGE"]
+
+    def encode(self, graph: Graph, scale: float) -> Node:
+        """Stage 1 of the picture."""
+        return graph.add(
+            "SupirEncode", supir_model=self.supir, vae=self.base["VAE"], image=self.image, scale=scale
+        )
+
+    def captioner(self, graph: Graph) -> Output:
+        """LLaVA."""
+        return graph.add("SupirCaptioner", precision="4bit")["captioner"]
+
+    def restore(self, graph: Graph, **given: object) -> Node:
+        """The whole restoration."""
+        sockets = {name.lower(): self.base[name] for name in ("MODEL", "CLIP", "VAE")}
+        return graph.add(
+            "SupirRestore", height=440, **sockets, supir_model=self.supir, image=self.image, **given
+        )
+
+    def decode(self, graph: Graph, latent: Output, stage1: Node) -> Output:
+        """Latent to picture."""
+        decoded = graph.add("VAEDecode", samples=latent, vae=self.base["VAE"])
+        return graph.add("SupirColorFix", image=decoded["IMAGE"], reference=stage1["stage1"])["image"]
