@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from tools.workflows.texts import english, with_numbers
+
 ROOT = Path(__file__).parents[2]
 PAGES = ROOT / "web" / "docs"
 LANGUAGES = ("en", "zh", "ja")
@@ -25,30 +27,11 @@ def first_cells(page, title):
 
 
 def leaves(tree):
-    return [
-        leaf for value in tree.values() for leaf in (leaves(value) if isinstance(value, dict) else [value])
-    ]
+    return [leaf for value in tree.values() for leaf in (leaves(value) if isinstance(value, dict) else [value])]
 
 
 def form(tree):
     return {key: form(value) if isinstance(value, dict) else None for key, value in tree.items()}
-
-
-def texts_of(schema):
-    """What the English locale says of a node."""
-    inputs = {
-        given.id: {"name": given.id.replace("_", " "), "tooltip": given.tooltip} for given in schema.inputs
-    }
-    outputs = {
-        str(number): {"name": output.display_name, "tooltip": output.tooltip}
-        for number, output in enumerate(schema.outputs)
-    }
-    return {
-        "display_name": schema.display_name,
-        "description": schema.description,
-        "inputs": inputs,
-        "outputs": outputs,
-    }
 
 
 def test_every_node_has_a_page_and_every_page_a_node(pack):
@@ -78,7 +61,7 @@ def test_every_page_has_tips_and_errors_and_fits_a_screen_or_two(pack):
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_a_locale_names_exactly_what_there_is(pack, language):
-    there = {name: form(texts_of(node.GET_SCHEMA())) for name, node in pack.items()}
+    there = {name: form(english(node.GET_NODE_INFO_V1())) for name, node in pack.items()}
     assert form(node_texts(language)) == there
 
 
@@ -90,7 +73,7 @@ def test_no_text_of_a_locale_is_empty_or_read_as_a_formula(language):
 
 
 def test_the_english_locale_is_the_schemas(pack):
-    assert node_texts("en") == {name: texts_of(node.GET_SCHEMA()) for name, node in pack.items()}
+    assert node_texts("en") == {name: english(node.GET_NODE_INFO_V1()) for name, node in pack.items()}
 
 
 @pytest.mark.parametrize("language", [language for language in LANGUAGES if language != "en"])
@@ -99,3 +82,15 @@ def test_a_translation_leaves_no_sentence_in_english(language):
     for name, node in node_texts(language).items():
         same = {text for text in leaves(node) if " " in text} & set(leaves(english[name]))
         assert not same, (name, same)
+
+
+def test_the_numbers_of_a_page_are_the_nodes(pack):
+    for name, node in pack.items():
+        page = (PAGES / f"{name}.md").read_text(encoding="utf-8")
+        assert with_numbers(page, node.GET_NODE_INFO_V1()) == page, f"{name}: run tools.workflows.make_workflows"
+
+
+def test_tables_have_two_columns_as_the_panel_cuts_the_third():
+    for path in PAGES.glob("*.md"):
+        rows = [line for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("|")]
+        assert {row.count(" | ") for row in rows if "---" not in row} == {1}, path.name

@@ -137,9 +137,7 @@ class Graph:
             | {"link": self._link(links.get(name), number, slot)}
             for slot, (name, spec) in enumerate({**sockets, **widgets}.items())
         ]
-        entry["outputs"] = [
-            {"name": name, "type": kind, "links": []} for name, kind in zip(names, kinds, strict=True)
-        ]
+        entry["outputs"] = [{"name": name, "type": kind, "links": []} for name, kind in zip(names, kinds, strict=True)]
         ours = said["python_module"].startswith("custom_nodes.")
         entry["properties"] = {"Node name for S&R": kind, "cnr_id": self.pack if ours else "comfy-core"}
         entry["properties"] |= {"models": list(models)} if models else {}

@@ -38,13 +38,14 @@ def apply_and_sample(
     *,
     caption: str = "",
     cfg: float = 7.0,
+    scale: float = 1.0,
     tiles: bool = False,
     **given: object,
 ) -> tuple[Output, Node]:
     """From the picture to the restored one, and the sampler."""
     graph.column("InstantIR on the model", 340)
     sockets = {"model": base["MODEL"], "vae": base["VAE"], "image": image}
-    applied = graph.add("InstantIRApply", **sockets, **instantir, **given)
+    applied = graph.add("InstantIRApply", **sockets, **instantir, scale=scale, **given)
     model = graph.add("SupirTiles", model=applied["model"])["model"] if tiles else applied["model"]
     words = {"positive_words": POSITIVE_PROMPT, "negative_words": NEGATIVE_PROMPT}
     prompts = graph.add("SupirConditioning", 400, clip=base["CLIP"], caption=caption, **words)
@@ -77,9 +78,7 @@ def instantir_creative(graph: Graph) -> None:
     """The prompt decides the last steps."""
     base, instantir, image = begin(graph)
     caption = "A girl with long red hair, autumn leaves."
-    restored, _ = apply_and_sample(
-        graph, base, instantir, image, caption=caption, cfg=5.0, creative_start=0.6
-    )
+    restored, _ = apply_and_sample(graph, base, instantir, image, caption=caption, cfg=5.0, creative_start=0.6)
     graph.column("Result", 420)
     graph.add("SupirSaveImage", 480, images=restored, filename_prefix="InstantIR/creative")
 

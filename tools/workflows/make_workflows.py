@@ -1,4 +1,4 @@
-"""Writes the workflows that come with the pack: for the canvas, for the API, and as pictures.
+"""Writes the workflows that come with the pack, for the canvas, for the API and as pictures, and the texts of nodes.
 
 python -m tools.workflows.make_workflows
 
@@ -8,7 +8,6 @@ own frontend makes of the canvas.
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +20,7 @@ from .graph import Graph, Node, ObjectInfo, Output
 from .instantir import INSTANTIR_DESCRIPTIONS
 from .models import LIGHTNING, SUPIR_F, Loaded
 from .notes import NOTES
+from .texts import to_text, write_texts
 
 WORKFLOWS = ROOT / "workflows"
 API = WORKFLOWS / "api"
@@ -100,9 +100,7 @@ def step_by_step(graph: Graph) -> None:
     prompts = graph.add("SupirConditioning", 400, clip=loaded.base["CLIP"])
     graph.note(*NOTES["prompts"])
     graph.column("3. A model that follows the picture", 320)
-    model = graph.add(
-        "SupirDenoiser", model=loaded.base["MODEL"], supir_model=loaded.supir, z_lq=stage1["z_lq"]
-    )
+    model = graph.add("SupirDenoiser", model=loaded.base["MODEL"], supir_model=loaded.supir, z_lq=stage1["z_lq"])
     model = graph.add("SupirGuidance", model=model["model"], z_center=stage1["z_center"])
     model = graph.add("SupirTiles", model=model["model"])
     graph.note(*NOTES["model"])
@@ -245,11 +243,6 @@ def describe(info: ObjectInfo) -> list[Graph]:
     return graphs
 
 
-def to_text(data: object) -> str:
-    """JSON as the files have it."""
-    return json.dumps(data, indent=2, ensure_ascii=False) + "\n"
-
-
 def enlarge(source: Path, target: Path) -> None:
     """The demo's photograph, for the drawings: it fills its node so."""
     with Image.open(source) as picture:
@@ -271,7 +264,9 @@ def main() -> None:
         add_placeholders(base)
         enlarge(ROOT / "demo" / "damaged.png", base / "input" / "example.png")
         with ComfyServer(comfyui, base) as server, Browser(server.url) as browser:
-            for graph in describe(server.get("/object_info")):
+            info = server.get("/object_info")
+            write_texts(info)
+            for graph in describe(info):
                 workflow = graph.to_json()
                 (WORKFLOWS / f"{graph.name}.json").write_text(to_text(workflow), encoding="utf-8")
                 browser.load(workflow)

@@ -57,9 +57,7 @@ class Loaded:
 
     def encode(self, graph: Graph, scale: float) -> Node:
         """Stage 1 of the picture."""
-        return graph.add(
-            "SupirEncode", supir_model=self.supir, vae=self.base["VAE"], image=self.image, scale=scale
-        )
+        return graph.add("SupirEncode", supir_model=self.supir, vae=self.base["VAE"], image=self.image, scale=scale)
 
     def captioner(self, graph: Graph) -> Output:
         """LLaVA."""
@@ -68,9 +66,7 @@ class Loaded:
     def restore(self, graph: Graph, **given: object) -> Node:
         """The whole restoration."""
         sockets = {name.lower(): self.base[name] for name in ("MODEL", "CLIP", "VAE")}
-        return graph.add(
-            "SupirRestore", height=440, **sockets, supir_model=self.supir, image=self.image, **given
-        )
+        return graph.add("SupirRestore", height=440, **sockets, supir_model=self.supir, image=self.image, **given)
 
     def decode(self, graph: Graph, latent: Output, stage1: Node) -> Output:
         """Latent to picture."""

@@ -21,14 +21,10 @@ from tests.host.server import ComfyServer, Message, Prompt, add_models, find_com
 
 def read_options(arguments: Sequence[str] | None) -> argparse.Namespace:
     """What the command line says."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("workflow", type=Path, help="a file of workflows/api")
     parser.add_argument("-o", "--output", type=Path, default=Path("output"), help="folder for the pictures")
-    parser.add_argument(
-        "-i", "--image", type=Path, help="picture in place of the one that the workflow loads"
-    )
+    parser.add_argument("-i", "--image", type=Path, help="picture in place of the one that the workflow loads")
     parser.add_argument("--gpu", action="store_true", help="let ComfyUI use the GPU, not the CPU")
     return parser.parse_args(arguments)
 

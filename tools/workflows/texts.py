@@ -1,0 +1,75 @@
+"""Texts that follow from the nodes: the English locale, and the numbers in the help pages."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+PAGES = ROOT / "web" / "docs"
+ENGLISH = ROOT / "locales" / "en" / "nodeDefs.json"
+LARGEST_SHOWN = 10**6
+"""Ranges up to more than this, such as a seed's, tell nobody anything."""
+
+NodeInfo = Mapping[str, Any]
+
+
+def inputs_of(node: NodeInfo) -> dict[str, list[Any]]:
+    """The inputs of a node by name: type, then what is known of it."""
+    return {**node["input"].get("required", {}), **node["input"].get("optional", {})}
+
+
+def english(node: NodeInfo) -> dict[str, Any]:
+    """What the English locale says of a node."""
+    outputs = zip(node["output_name"], node["output_tooltips"], strict=True)
+    return {
+        "display_name": node["display_name"],
+        "description": node["description"],
+        "inputs": {
+            name: {"name": name.replace("_", " "), "tooltip": given[1]["tooltip"]}
+            for name, given in inputs_of(node).items()
+        },
+        "outputs": {str(number): {"name": name, "tooltip": tooltip} for number, (name, tooltip) in enumerate(outputs)},
+    }
+
+
+def with_numbers(page: str, node: NodeInfo) -> str:
+    """A help page whose rows end with range and default of the numbers that they describe, in italics."""
+    inputs = inputs_of(node)
+
+    def row(match: re.Match[str]) -> str:
+        known = [inputs[name][1] for name in re.findall(r"`(\w+)`", match["names"]) if name in inputs]
+        told = _numbers([given for given in known if given.get("max", LARGEST_SHOWN + 1) <= LARGEST_SHOWN])
+        text = match["text"].rstrip()
+        return f"| {match['names']} | {text.rstrip('.') + '.' + told if told else text} |"
+
+    table = re.compile(r"^\| (?P<names>`[^|]*) \| (?P<text>[^|]*?)(?: \*[^*|]*\*)? \|$", re.MULTILINE)
+    before, inputs_title, rest = page.partition("## Inputs")
+    table_text, outputs_title, after = rest.partition("## Outputs")
+    return before + inputs_title + table.sub(row, table_text) + outputs_title + after
+
+
+def _numbers(known: list[Mapping[str, Any]]) -> str:
+    if not known:
+        return ""
+    defaults = " and ".join(dict.fromkeys(f"{given['default']:g}" for given in known))
+    return f" *{known[0]['min']:g} to {known[0]['max']:g}, default {defaults}*"
+
+
+def to_text(data: object) -> str:
+    """JSON as the files have it."""
+    return json.dumps(data, indent=2, ensure_ascii=False) + "\n"
+
+
+def write_texts(nodes: Mapping[str, NodeInfo]) -> None:
+    """Write the locale and the numbers."""
+    ours = {name: node for name, node in nodes.items() if (PAGES / f"{name}.md").is_file()}
+    known = json.loads(ENGLISH.read_text(encoding="utf-8"))
+    order = [*(name for name in known if name in ours), *(name for name in ours if name not in known)]
+    ENGLISH.write_text(to_text({name: english(ours[name]) for name in order}), encoding="utf-8")
+    for name, node in ours.items():
+        path = PAGES / f"{name}.md"
+        path.write_text(with_numbers(path.read_text(encoding="utf-8"), node), encoding="utf-8")
