@@ -69,9 +69,7 @@ def measure_case(case: str, side: int, base: Path, comfyui: Path) -> int:
 def main() -> None:
     """Measure all cases."""
     parser = measure.arguments(__doc__.splitlines()[0])
-    parser.add_argument(
-        "--side", type=int, default=1024, help="of the restored picture in pixels (%(default)s)"
-    )
+    parser.add_argument("--side", type=int, default=1024, help="of the restored picture in pixels (%(default)s)")
     options = parser.parse_args()
     comfyui = find_comfyui()
     if comfyui is None:

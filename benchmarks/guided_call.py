@@ -103,8 +103,7 @@ def prepare(networks: tuple[UNet, Adaptor], side: int, dtype: torch.dtype, devic
 
     x, z_lq = random(1, 4, side, side) * SIGMA, random(1, 4, side, side)
     positive, negative = (
-        Conditioning(random(1, TOKENS, config.context_width), random(1, config.vector_width))
-        for _ in range(2)
+        Conditioning(random(1, TOKENS, config.context_width), random(1, config.vector_width)) for _ in range(2)
     )
     both = Conditioning.concatenate([negative, positive])
     rows = (z_lq.repeat(2, 1, 1, 1), x.repeat(2, 1, 1, 1) / SIGMA, both.context, both.vector)
@@ -147,9 +146,7 @@ def clock_parts(bench: Bench, repeats: int, device: torch.device) -> dict[str, f
     runs = []
     for _ in range(repeats):
         spent: dict[str, float] = defaultdict(float)
-        handles = [
-            h for name, modules in parts.items() for m in modules for h in _clock(m, name, spent, device)
-        ]
+        handles = [h for name, modules in parts.items() for m in modules for h in _clock(m, name, spent, device)]
         spent["whole"] = measure.timed(bench.guided, device)[1]
         for handle in handles:
             handle.remove()
@@ -225,9 +222,7 @@ def main() -> None:
     sides = options.sides or ([16] if options.quick else [64, 128] if on_gpu else [64])
     networks = build_networks(options.quick, dtype, device)
     results = {str(side): measure_side(networks, side, options.repeats, dtype, device) for side in sides}
-    measure.write_results(
-        "guided_call", {"dtype": str(dtype), "quick": options.quick, "sides": results}, device
-    )
+    measure.write_results("guided_call", {"dtype": str(dtype), "quick": options.quick, "sides": results}, device)
 
 
 if __name__ == "__main__":

@@ -125,9 +125,7 @@ def prepare(networks: Networks, side: int, dtype: torch.dtype, device: torch.dev
     sigmas = instantir_sigmas(STEPS)
     z_lq, z = random(1, 4, side, side), random(1, 4, side, side)
     features = random(2, PATCHES, resampler.feature_width)
-    prompts = tuple(
-        Conditioning(random(1, TOKENS, config.context_width), random(1, config.vector_width)) for _ in "np"
-    )
+    prompts = tuple(Conditioning(random(1, TOKENS, config.context_width), random(1, config.vector_width)) for _ in "np")
     denoiser = build_denoiser(networks, z_lq, tuple(features.split(1)), prompts, sigmas)  # type: ignore[arg-type]
     both = Conditioning.concatenate(prompts)
     index = torch.full((2,), 958, device=device)
@@ -180,9 +178,7 @@ def main() -> None:
     sides = options.sides or ([16] if options.quick else [64, 128] if on_gpu else [32])
     networks = build_networks(options.quick, dtype, device)
     results = {str(side): measure_side(networks, side, options.repeats, dtype, device) for side in sides}
-    measure.write_results(
-        "instantir", {"dtype": str(dtype), "quick": options.quick, "sides": results}, device
-    )
+    measure.write_results("instantir", {"dtype": str(dtype), "quick": options.quick, "sides": results}, device)
 
 
 if __name__ == "__main__":

@@ -93,9 +93,7 @@ def _clip_g(width: int, layers: int) -> Shapes:
         }
         shapes |= _affine(layer + "attn.out_proj", width, width)
         shapes |= _affine(layer + "ln_1", width) | _affine(layer + "ln_2", width)
-        shapes |= _affine(layer + "mlp.c_fc", 4 * width, width) | _affine(
-            layer + "mlp.c_proj", width, 4 * width
-        )
+        shapes |= _affine(layer + "mlp.c_fc", 4 * width, width) | _affine(layer + "mlp.c_proj", width, 4 * width)
     return {CLIP_G + key: shape for key, shape in shapes.items()}
 
 

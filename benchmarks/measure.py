@@ -142,9 +142,7 @@ class PeakMemory:
             self.temporary = max(self.temporary, _deleted_files())
 
 
-def fresh(
-    script: str, job: Mapping[str, Any], environment: Mapping[str, str] | None = None
-) -> dict[str, Any]:
+def fresh(script: str, job: Mapping[str, Any], environment: Mapping[str, str] | None = None) -> dict[str, Any]:
     """Run ``job`` in a process of its own, which is ``script --worker JOB``; its last line of output is the result.
 
     Raises:
@@ -191,9 +189,7 @@ def print_table(title: str, rows: Sequence[Mapping[str, Any]]) -> None:
         return
     table = [[str(key) for key in rows[0]], *([_cell(value) for value in row.values()] for row in rows)]
     widths = [max(len(line[i]) for line in table) for i in range(len(table[0]))]
-    lines = [
-        "| " + " | ".join(c.rjust(w) for c, w in zip(line, widths, strict=True)) + " |" for line in table
-    ]
+    lines = ["| " + " | ".join(c.rjust(w) for c, w in zip(line, widths, strict=True)) + " |" for line in table]
     lines.insert(1, "|" + "|".join("-" * (width + 1) + ":" for width in widths) + "|")
     print(f"\n{title}\n" + "\n".join(lines), flush=True)
 

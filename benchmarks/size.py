@@ -4,7 +4,7 @@ Everything runs with the demo's small networks, each measurement in a process of
 
 - ``vae``: encode and decode with ``tile=512``, and at 1 MP in one piece too (``vae, one piece``);
 - ``sampling``: two steps in tiles of 128 latent pixels that overlap by 32;
-- ``pipeline``: ``restore`` with two steps, ``tile=1024``, ``overlap=256``, ``vae_tile=512``, wavelet colour fix.
+- ``pipeline``: ``restore`` with two steps, ``tile=1024``, ``overlap=256``, ``vae_memory=512``, wavelet colour fix.
 
 ``peak`` is the highest resident memory (on a GPU: allocated GPU memory) during the run, less what was resident just
 before it, when the imports, the networks, a small run to warm up and the input were there already. ``activation`` is
@@ -84,9 +84,7 @@ def sampling_case(device: torch.device) -> Case:
     )
 
     def run(z_lq: Tensor) -> Tensor:
-        denoiser = GuidedDenoiser(
-            unet, adaptor, z_lq, [row], row, LinearSchedule(4.0, 4.0), LinearSchedule(1.0, 1.0)
-        )
+        denoiser = GuidedDenoiser(unet, adaptor, z_lq, [row], row, LinearSchedule(4.0, 4.0), LinearSchedule(1.0, 1.0))
         tiled = tile_denoiser(denoiser, WINDOW, OVERLAP)
         noise, sigmas = seeded_noise([0]), ddpm_sigmas(STEPS)
         return sample_restore_edm(tiled, start_latent(noise(z_lq), sigmas), sigmas, noise, s_churn=5.0)
@@ -100,9 +98,12 @@ def sampling_case(device: torch.device) -> Case:
 def pipeline_case(device: torch.device) -> Case:
     """From picture to picture."""
     model = replace(demo.load_demo_model(), device=device)
-    settings = replace(PRESETS["quality"], steps=STEPS, vae_tile=TILE)
+    settings = replace(PRESETS["quality"], steps=STEPS, vae_memory=TILE)
     return Case(
-        lambda *size: torch.rand(1, 3, *size), lambda picture: restore(model, picture, settings), 2, 2
+        lambda *size: torch.rand(1, 3, *size),
+        lambda picture: restore(model, picture, settings, scale=1),
+        2,
+        2,
     )
 
 

@@ -109,9 +109,7 @@ def guided_call(model: Any, network: nn.Module, x: Tensor, conds: list[Any]) -> 
     guider.set_cfg(CFG)
     sigmas = torch.tensor([SIGMA, 0.0])
     with torch.inference_mode():
-        guider.sample(
-            x, torch.zeros_like(x), comfy.samplers.KSAMPLER(once), sigmas, disable_pbar=True, seed=0
-        )
+        guider.sample(x, torch.zeros_like(x), comfy.samplers.KSAMPLER(once), sigmas, disable_pbar=True, seed=0)
     return result[0]
 
 

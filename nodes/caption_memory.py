@@ -108,9 +108,7 @@ class CaptionerModel:
 
 def drop(patcher: CaptionerPatcher) -> None:
     """Take a captioner from ComfyUI's models, and its weights from memory."""
-    others = [
-        loaded for loaded in comfy.model_management.current_loaded_models if loaded.model is not patcher
-    ]
+    others = [loaded for loaded in comfy.model_management.current_loaded_models if loaded.model is not patcher]
     comfy.model_management.free_memory(1e30, patcher.load_device, keep_loaded=others)
 
 

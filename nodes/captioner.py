@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import comfy.model_management
 import comfy.utils
@@ -13,15 +14,13 @@ from ..supir_core.captions.models import LLAVA, PRECISIONS
 from ..supir_core.captions.protocol import INSTRUCTION, Request, tile_pictures
 from ..supir_core.supir.settings import Settings
 from .caption_memory import FOLDER, PLACEMENTS, CaptionerModel, find_captioner
-from .host import CATEGORY, SupirCaptionerType, advanced, to_picture
-from .tiles import tile_inputs
+from .host import CATEGORY, SupirCaptionerType, to_picture
+from .inputs import seed_input, tile_inputs
 
 ALIASES = ["llava", "caption", "describe", "image to text", "vision language model"]
 
 
-def describe(
-    captioner: CaptionerModel, pictures: Sequence[Tensor], request: Request, keep_loaded: bool
-) -> list[str]:
+def describe(captioner: CaptionerModel, pictures: Sequence[Tensor], request: Request, keep_loaded: bool) -> list[str]:
     """A text for each picture ``(3, H, W)``, one after the other; picture i has the seed ``request.seed + i``."""
     bar = comfy.utils.ProgressBar(len(pictures) * request.max_tokens)
     texts = []
@@ -92,9 +91,7 @@ class SupirCaptioner(io.ComfyNode):
                     "where one GPU is too small. cpu: slow, takes nothing from the GPU.",
                 ),
             ],
-            outputs=[
-                SupirCaptionerType.Output(display_name="captioner", tooltip="For SUPIR Caption (Tiles).")
-            ],
+            outputs=[SupirCaptionerType.Output(display_name="captioner", tooltip="For SUPIR Caption (Tiles).")],
         )
 
     @classmethod
@@ -111,7 +108,8 @@ def caption_inputs(edited_tooltip: str) -> list[io.Input]:
             multiline=True,
             default=INSTRUCTION,
             dynamic_prompts=False,
-            **advanced(tooltip="What the model is asked; the paper's question by default."),
+            advanced=True,
+            tooltip="What the model is asked; the paper's question by default.",
         ),
         io.Int.Input(
             "max_tokens",
@@ -127,18 +125,10 @@ def caption_inputs(edited_tooltip: str) -> list[io.Input]:
             min=0.0,
             max=2.0,
             step=0.05,
-            **advanced(
-                tooltip="0: always the likeliest words, so the same caption each time. More: other words with each seed."
-            ),
+            advanced=True,
+            tooltip="0: always the likeliest words, so the same caption each time. More: other words with each seed.",
         ),
-        io.Int.Input(
-            "seed",
-            default=0,
-            min=0,
-            max=0xFFFFFFFFFFFFFFFF,
-            control_after_generate=True,
-            **advanced(tooltip="Of the choice of words, where the temperature is above 0."),
-        ),
+        seed_input(advanced=True, tooltip="Of the choice of words, where the temperature is above 0."),
         io.Boolean.Input(
             "keep_loaded",
             default=False,
@@ -148,9 +138,7 @@ def caption_inputs(edited_tooltip: str) -> list[io.Input]:
     ]
 
 
-TRUST = (
-    "Trust it for scenery; for portraits and anything with text or logos write a short noun phrase yourself."
-)
+TRUST = "Trust it for scenery; for portraits and anything with text or logos write a short noun phrase yourself."
 
 
 class SupirCaption(io.ComfyNode):
@@ -180,20 +168,11 @@ class SupirCaption(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls,
-        captioner: CaptionerModel,
-        image: Tensor,
-        edited: str,
-        instruction: str,
-        max_tokens: int,
-        temperature: float,
-        seed: int,
-        keep_loaded: bool,
+        cls, captioner: CaptionerModel, image: Tensor, edited: str, keep_loaded: bool, **request: Any
     ) -> io.NodeOutput:
         if edited.strip():
             return io.NodeOutput(edited.strip())
-        request = Request(instruction, max_tokens, temperature, seed)
-        return io.NodeOutput(*describe(captioner, list(one_picture(image)), request, keep_loaded))
+        return io.NodeOutput(*describe(captioner, list(one_picture(image)), Request(**request), keep_loaded))
 
 
 class SupirCaptionTiles(io.ComfyNode):
@@ -209,9 +188,7 @@ class SupirCaptionTiles(io.ComfyNode):
             search_aliases=["supir caption tiles", "regional prompts", "tile prompts", *ALIASES],
             inputs=[
                 SupirCaptionerType.Input("captioner", tooltip="From SUPIR Load Captioner."),
-                io.Image.Input(
-                    "image", tooltip="Stage 1 of SUPIR Encode, at the size that is sampled. One picture."
-                ),
+                io.Image.Input("image", tooltip="Stage 1 of SUPIR Encode, at the size that is sampled. One picture."),
                 *tile_inputs(),
                 *caption_inputs(
                     "Your own words, a line for each tile: where there are any, they are the captions, and the captioner "
@@ -238,17 +215,13 @@ class SupirCaptionTiles(io.ComfyNode):
         tile: int,
         overlap: int,
         edited: str,
-        instruction: str,
-        max_tokens: int,
-        temperature: float,
-        seed: int,
         keep_loaded: bool,
+        **request: Any,
     ) -> io.NodeOutput:
         pictures = tile_pictures(one_picture(image), Settings(tile=tile, overlap=overlap).latent_tile)
         captions = edited.strip().splitlines()
         if not captions:
-            request = Request(instruction, max_tokens, temperature, seed)
-            captions = describe(captioner, pictures, request, keep_loaded)
+            captions = describe(captioner, pictures, Request(**request), keep_loaded)
         elif len(captions) != len(pictures):
             raise ValueError(
                 f"edited has {len(captions)} lines, but there are {len(pictures)} tiles; write one line for each, row by "

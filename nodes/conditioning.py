@@ -3,46 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import comfy.sd
 from comfy_api.latest import io
 
-from ..supir_core.restoration.prompts import full_prompt
-from ..supir_core.supir.settings import NEGATIVE_PROMPT, POSITIVE_PROMPT
-from .host import CATEGORY, advanced
+from ..supir_core.restoration import prompts
+from ..supir_core.sdxl.conditioning import SIZE_CONDITION
+from .host import CATEGORY
+from .inputs import setting_input
 from .options import TILE
 
-SIZES = {
-    "width": 1024,
-    "height": 1024,
-    "crop_w": 0,
-    "crop_h": 0,
-    "target_width": 1024,
-    "target_height": 1024,
-}
+NAMES = ("height", "width", "crop_h", "crop_w", "target_height", "target_width")
+SIZES = dict(zip(NAMES, SIZE_CONDITION, strict=True))
 """As released, always these, whatever the picture's size."""
 
 Conditioning = list[tuple[Any, dict[str, Any]]]
 
 
-def encode_text(clip: comfy.sd.CLIP, text: str, **options: Any) -> Conditioning:
+def encode_text(clip: comfy.sd.CLIP, text: str) -> Conditioning:
     """A prompt with SUPIR's size condition."""
     if clip is None:
         raise ValueError("the checkpoint has no text encoder; connect the CLIP of an SDXL checkpoint")
-    return clip.encode_from_tokens_scheduled(clip.tokenize(text), add_dict={**SIZES, **options})
+    return clip.encode_from_tokens_scheduled(clip.tokenize(text), add_dict=dict(SIZES))
 
 
 def encode_prompts(
     clip: comfy.sd.CLIP, captions: Sequence[str], positive: str, negative: str
 ) -> tuple[Conditioning, Conditioning]:
     """Captions with the quality words, one for each tile where there are several, and the negative prompt."""
-    if len(captions) == 1:
-        return encode_text(clip, full_prompt(captions[0], positive)), encode_text(clip, negative)
-    entries: Conditioning = []
-    for tile, caption in enumerate(captions):
-        entries += encode_text(clip, full_prompt(caption, positive), **{TILE: tile})
-    return entries, encode_text(clip, negative)
+    encode = partial(map, partial(encode_text, clip))
+    positives, last = prompts.encode_prompts(encode, captions, positive, negative)
+    if len(positives) == 1:
+        return positives[0], last
+    return [(text, {**extras, TILE: tile}) for tile, entries in enumerate(positives) for text, extras in entries], last
 
 
 class SupirConditioning(io.ComfyNode):
@@ -71,24 +66,11 @@ class SupirConditioning(io.ComfyNode):
                 io.Boolean.Input(
                     "line_per_tile",
                     default=False,
-                    **advanced(
-                        tooltip="Each line of the caption belongs to one tile of SUPIR Tiles, row by row from the top left."
-                    ),
+                    advanced=True,
+                    tooltip="Each line of the caption belongs to one tile of SUPIR Tiles, row by row from the top left.",
                 ),
-                io.String.Input(
-                    "positive_words",
-                    multiline=True,
-                    default=POSITIVE_PROMPT,
-                    dynamic_prompts=False,
-                    **advanced(tooltip="Quality words that follow every caption, the paper's by default."),
-                ),
-                io.String.Input(
-                    "negative_words",
-                    multiline=True,
-                    default=NEGATIVE_PROMPT,
-                    dynamic_prompts=False,
-                    **advanced(tooltip="What to keep away from, the paper's by default."),
-                ),
+                setting_input("positive", id="positive_words", advanced=True),
+                setting_input("negative", id="negative_words", advanced=True),
             ],
             outputs=[
                 io.Conditioning.Output(display_name="positive", tooltip="Caption and quality words."),

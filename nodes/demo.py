@@ -123,9 +123,7 @@ class SupirDemoLoader(io.ComfyNode):
                 io.Clip.Output(display_name="clip", tooltip="Small text encoders, for SUPIR's nodes."),
                 io.Vae.Output(display_name="vae", tooltip="A small VAE of SDXL's form."),
                 SupirModelType.Output(display_name="supir_model", tooltip="Small SUPIR weights."),
-                io.Image.Output(
-                    display_name="image", tooltip="A photograph, damaged and shrunk to a quarter."
-                ),
+                io.Image.Output(display_name="image", tooltip="A photograph, damaged and shrunk to a quarter."),
             ],
         )
 

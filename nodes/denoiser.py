@@ -6,6 +6,7 @@ copy of the adaptor), one runs the adaptor and hands its features to the UNet's 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -19,11 +20,14 @@ from torch import Tensor
 
 from ..supir_core.restoration.denoiser import LinearSchedule
 from ..supir_core.sdxl.config import UNetConfig
+from ..supir_core.sdxl.schedule import nearest_index
 from ..supir_core.supir.adaptor import Adaptor
 from ..supir_core.supir.connectors import ConnectorFusion
-from .host import CATEGORY, KEY, SupirModelType, replace_wrappers
+from .host import CATEGORY, KEY, SupirModelType
+from .inputs import schedule_inputs
 from .loader import SupirWeights
 from .options import SUPIR_CALL, TILE, TILE_KEY, rows_for, schedule_sigma
+from .wrappers import Options, UNetInputs, before_model, before_unet, replace_wrappers, reserving
 
 FEATURE_SHARE = 1.2
 """Memory of a call against the UNet's alone.
@@ -57,29 +61,17 @@ class AdaptorWrappers:
         """Add the wrappers to a model, in place of those of an earlier application."""
         wrappers = {
             WrappersMP.PREPARE_SAMPLING: prepare_sampling,
-            WrappersMP.APPLY_MODEL: self.prepare,
-            WrappersMP.DIFFUSION_MODEL: run_adaptor,
+            WrappersMP.APPLY_MODEL: before_model(self.prepare),
+            WrappersMP.DIFFUSION_MODEL: before_unet(run_adaptor),
         }
         replace_wrappers(model, KEY, wrappers)
 
-    def prepare(
-        self,
-        executor: Any,
-        x: Tensor,
-        t: Tensor,
-        c_concat: Tensor | None,
-        c_crossattn: Tensor | None,
-        control: Any,
-        transformer_options: dict[str, Any],
-        **rest: Any,
-    ) -> Tensor:
+    def prepare(self, model: Any, x: Tensor, sigma: Tensor, options: Mapping[str, Any]) -> tuple[Tensor, Options]:
         """Snap the noise level as released, and leave the call's needs in its options."""
-        base = executor.class_obj
-        adaptor = base.current_patcher.get_additional_models_with_key(KEY)[0].model
-        strength = self.strength.at(schedule_sigma(transformer_options, t))
-        z_lq = rows_for(self.z_lq, x, transformer_options)
-        options = {**transformer_options, SUPIR_CALL: Call(adaptor, z_lq, strength)}
-        return executor(x, snap(base.model_sampling, t), c_concat, c_crossattn, control, options, **rest)
+        adaptor = model.current_patcher.get_additional_models_with_key(KEY)[0].model
+        strength = self.strength.at(schedule_sigma(options, sigma))
+        call = Call(adaptor, rows_for(self.z_lq, x, options), strength)
+        return snap(model.model_sampling, sigma), {**options, SUPIR_CALL: call}
 
 
 def snap(model_sampling: Any, sigma: Tensor) -> Tensor:
@@ -88,25 +80,17 @@ def snap(model_sampling: Any, sigma: Tensor) -> Tensor:
     if not discrete or isinstance(model_sampling, comfy.model_sampling.ModelSamplingDiscreteEDM):
         return sigma
     table = model_sampling.sigmas.to(sigma)
-    return table[(sigma[:, None] - table).abs().argmin(dim=1)]
+    return table[nearest_index(sigma, table)]
 
 
-def run_adaptor(
-    executor: Any,
-    x: Tensor,
-    timesteps: Tensor,
-    context: Tensor,
-    y: Tensor,
-    control: Any,
-    transformer_options: dict[str, Any],
-    **rest: Any,
-) -> Tensor:
-    """Read z_lq, then run the UNet with the connectors in its patch points."""
-    adaptor, z_lq, strength = transformer_options[SUPIR_CALL]
+def run_adaptor(executor: Any, given: UNetInputs, control: Any, options: Options, rest: Options) -> tuple[Any, Options]:
+    """Read z_lq, and put the connectors into the UNet's patch points."""
+    adaptor, z_lq, strength = options[SUPIR_CALL]
     if strength:
+        x, timesteps, context, y = given
         fusion = adaptor(z_lq.to(x), x[:, :4], timesteps, context, y, strength)
-        transformer_options = with_connectors(transformer_options, fusion)
-    return executor(x, timesteps, context, y, control, transformer_options, **rest)
+        options = with_connectors(options, fusion)
+    return control, options
 
 
 def with_connectors(options: dict[str, Any], fusion: ConnectorFusion) -> dict[str, Any]:
@@ -149,11 +133,11 @@ def prepare_sampling(
     executor: Any,
     model: ModelPatcher,
     noise_shape: Any,
-    conds: dict[str, list[dict[str, Any]]],
+    conds: dict[str, list[Options]],
     *rest: Any,
     **more: Any,
 ) -> Any:
-    """Tell ComfyUI of the memory beside the UNet's; it reckons with pictures times area, so a fraction will do.
+    """Tell ComfyUI of the memory beside the UNet's.
 
     Raises:
         ValueError: there are captions for tiles, but no tiles.
@@ -163,13 +147,10 @@ def prepare_sampling(
         raise ValueError(
             "got a caption for each tile, but the model has no tiles; add SUPIR Tiles, or give one caption"
         )
-    batch, *shape = noise_shape
-    return executor(model, [batch * FEATURE_SHARE, *shape], conds, *rest, **more)
+    return reserving(FEATURE_SHARE)(executor, model, noise_shape, conds, *rest, **more)
 
 
-def apply_supir(
-    model: ModelPatcher, weights: SupirWeights, z_lq: Tensor, strength: LinearSchedule
-) -> ModelPatcher:
+def apply_supir(model: ModelPatcher, weights: SupirWeights, z_lq: Tensor, strength: LinearSchedule) -> ModelPatcher:
     """A MODEL that restores ``z_lq``, a latent as ComfyUI has it."""
     check_model(model, weights.config, "SUPIR", weights.name)
     changed = model.clone()
@@ -213,27 +194,9 @@ class SupirDenoiser(io.ComfyNode):
                 io.Model.Input("model", tooltip="An SDXL model, with or without LoRA and other patches."),
                 SupirModelType.Input("supir_model", tooltip="From SUPIR Load Model."),
                 io.Latent.Input("z_lq", tooltip="From SUPIR Encode."),
-                io.Float.Input(
-                    "strength_start",
-                    default=1.0,
-                    min=0.0,
-                    max=1.0,
-                    step=0.01,
-                    tooltip="How closely the picture is followed at the first noise level. Less lets the model roam.",
-                ),
-                io.Float.Input(
-                    "strength_end",
-                    default=1.0,
-                    min=0.0,
-                    max=1.0,
-                    step=0.01,
-                    tooltip="The same at the last noise level; linear with the noise level in between. 0.9 gives livelier "
-                    "detail.",
-                ),
+                *schedule_inputs("strength", "control"),
             ],
-            outputs=[
-                io.Model.Output(display_name="model", tooltip="The model, held to the damaged picture.")
-            ],
+            outputs=[io.Model.Output(display_name="model", tooltip="The model, held to the damaged picture.")],
         )
 
     @classmethod

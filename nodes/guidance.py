@@ -12,8 +12,10 @@ from torch import Tensor
 
 from ..supir_core.restoration.denoiser import LinearSchedule
 from ..supir_core.supir.sampling import restore_towards
-from .host import CATEGORY, KEY, replace_wrappers
+from .host import CATEGORY, KEY
+from .inputs import schedule_inputs, setting_input
 from .options import schedule_sigma
+from .wrappers import replace_wrappers
 
 GUIDANCE_KEY = KEY + "_guidance"
 
@@ -68,9 +70,7 @@ class Restoration:
                 f"z_center is {tuple(self.z_center.shape)} but {tuple(denoised.shape)} is sampled; "
                 "encode the same pictures at the same size"
             )
-        return restore_towards(
-            denoised, self.z_center.to(denoised), self.scale, sigma, next_level(options, sigma)
-        )
+        return restore_towards(denoised, self.z_center.to(denoised), self.scale, sigma, next_level(options, sigma))
 
 
 def next_level(options: dict[str, Any], sigma: float) -> float:
@@ -97,41 +97,6 @@ def apply_guidance(
     return changed
 
 
-def cfg_inputs(start: float, end: float) -> list[io.Input]:
-    """The ends of the CFG scale."""
-    return [
-        io.Float.Input(
-            "cfg_start",
-            default=start,
-            min=0.0,
-            max=30.0,
-            step=0.05,
-            tooltip="Guidance scale at the first noise level. Larger invents more and follows the input less.",
-        ),
-        io.Float.Input(
-            "cfg_end",
-            default=end,
-            min=0.0,
-            max=30.0,
-            step=0.05,
-            tooltip="The same at the last noise level; linear in between. Quality 3 to 6, fidelity 1 to 4.",
-        ),
-    ]
-
-
-def restoration_input() -> io.Float.Input:
-    """The exponent of restoration guidance."""
-    return io.Float.Input(
-        "restoration_scale",
-        default=0.0,
-        min=0.0,
-        max=20.0,
-        step=0.1,
-        tooltip="Pull towards stage 1, an exponent: a LARGER number pulls LESS. 0 is off, 4 is the paper's, 1 holds "
-        "faces and text, below 0.5 little is left to the model.",
-    )
-
-
 class SupirGuidance(io.ComfyNode):
     """Linear CFG and restoration guidance."""
 
@@ -146,8 +111,8 @@ class SupirGuidance(io.ComfyNode):
             search_aliases=["linear cfg", "restore cfg", "restoration guidance", "supir cfg"],
             inputs=[
                 io.Model.Input("model", tooltip="From SUPIR Denoiser."),
-                *cfg_inputs(3.0, 6.0),
-                restoration_input(),
+                *schedule_inputs("cfg"),
+                setting_input("restoration_scale"),
                 io.Latent.Input(
                     "z_center",
                     optional=True,
@@ -167,6 +132,4 @@ class SupirGuidance(io.ComfyNode):
         z_center: dict[str, Tensor] | None = None,
     ) -> io.NodeOutput:
         center = z_center["samples"] if z_center else None
-        return io.NodeOutput(
-            apply_guidance(model, LinearSchedule(cfg_start, cfg_end), restoration_scale, center)
-        )
+        return io.NodeOutput(apply_guidance(model, LinearSchedule(cfg_start, cfg_end), restoration_scale, center))

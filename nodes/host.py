@@ -75,15 +75,33 @@ def weight_files(word: str) -> list[str]:
     return sorted(names, key=lambda name: (word not in name.lower(), name.lower()))
 
 
-def find_weights(name: str) -> Path | None:
-    """The file of that name in the first of the folders that has it."""
+def find_weights(name: str, what: str) -> Path:
+    """The file of that name in the first of the folders that has it; ``what`` it should be, for the error.
+
+    Raises:
+        FileNotFoundError: it is in none of them.
+    """
     found = (folder_paths.get_full_path(folder, name) for folder in FOLDERS)
-    return next((Path(path) for path in found if path), None)
+    path = next((path for path in found if path), None)
+    if path is None:
+        raise FileNotFoundError(
+            f'"{name}" is not there. Put {what} into models/{FOLDERS[0]} or models/{FOLDERS[1]}, press R to refresh, and '
+            "choose it"
+        )
+    return Path(path)
 
 
-def managed(
-    module: nn.Module, load: Callable[..., ModelPatcher], *given: Any, disable_dynamic: bool
-) -> ModelPatcher:
+def missing_weights(files: Mapping[str, str]) -> bool | str:
+    """What ``validate_inputs`` says of files and what each should be: the first that is not there, else True."""
+    try:
+        for name, what in files.items():
+            find_weights(name, what)
+    except FileNotFoundError as error:
+        return str(error)
+    return True
+
+
+def managed(module: nn.Module, load: Callable[..., ModelPatcher], *given: Any, disable_dynamic: bool) -> ModelPatcher:
     """A network as ComfyUI manages models.
 
     Args:
@@ -101,15 +119,3 @@ def managed(
     )
     patcher.cached_patcher_init = (load, given)
     return patcher
-
-
-def replace_wrappers(model: ModelPatcher, key: str, wrappers: Mapping[str, Callable[..., Any]]) -> None:
-    """Put wrappers on a model, one of each kind, in place of those that it has under the same key."""
-    for kind, wrapper in wrappers.items():
-        model.remove_wrappers_with_key(kind, key)
-        model.add_wrapper_with_key(kind, key, wrapper)
-
-
-def advanced(**given: Any) -> dict[str, Any]:
-    """Arguments of an input that is folded away until it is asked for."""
-    return {"advanced": True, **given}

@@ -14,8 +14,8 @@ from torch import Tensor
 from ..supir_core.files.metadata import provenance
 from ..supir_core.files.pictures import write_png
 from ..supir_core.restoration.colorfix import fix_color
-from ..supir_core.restoration.settings import CHOICES
 from .host import CATEGORY, to_image, to_picture
+from .inputs import setting_input
 
 
 class SupirColorFix(io.ComfyNode):
@@ -33,20 +33,12 @@ class SupirColorFix(io.ComfyNode):
             inputs=[
                 io.Image.Input("image", tooltip="The restored picture; transparency is kept."),
                 io.Image.Input("reference", tooltip="Whose colours to take: stage 1 of SUPIR Encode."),
-                io.Combo.Input(
-                    "mode",
-                    options=list(CHOICES["color_fix"]),
-                    default="wavelet",
+                setting_input(
+                    "color_fix",
+                    id="mode",
                     tooltip="wavelet: the reference's low frequencies. adain: its mean and contrast. none: only the cut.",
                 ),
-                io.Float.Input(
-                    "strength",
-                    default=1.0,
-                    min=0.0,
-                    max=1.0,
-                    step=0.01,
-                    tooltip="1 for the full correction, 0 for none.",
-                ),
+                setting_input("color_strength", id="strength"),
             ],
             outputs=[io.Image.Output(display_name="image", tooltip="The corrected picture.")],
         )
@@ -62,9 +54,7 @@ class SupirColorFix(io.ComfyNode):
                 "connect the stage 1 that belongs to it, or resize the reference"
             )
         if len(colors) not in (1, len(cut)):
-            raise ValueError(
-                f"got {len(colors)} references for {len(cut)} pictures; give one for all or one for each"
-            )
+            raise ValueError(f"got {len(colors)} references for {len(cut)} pictures; give one for all or one for each")
         fixed = fix_color(cut, colors.expand(len(cut), -1, -1, -1), mode, strength)
         return io.NodeOutput(to_image(fixed.clamp(0, 1)))
 

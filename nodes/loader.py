@@ -11,19 +11,37 @@ import torch
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..supir_core.files.checkpoint import Checkpoint, open_checkpoint
+from ..supir_core.files.checkpoint import DTYPES, Checkpoint, open_checkpoint
 from ..supir_core.files.kinds import SUPIR
 from ..supir_core.sdxl.config import UNetConfig
 from ..supir_core.supir.model import load_adaptor
-from .host import CATEGORY, FOLDERS, Layers, SupirModelType, attention, find_weights, managed, weight_files
+from .host import (
+    CATEGORY,
+    FOLDERS,
+    Layers,
+    SupirModelType,
+    attention,
+    find_weights,
+    managed,
+    missing_weights,
+    weight_files,
+)
 
-DTYPES = {
-    "as in the file": None,
-    "float16": torch.float16,
-    "bfloat16": torch.bfloat16,
-    "float32": torch.float32,
-    "float8_e4m3fn": torch.float8_e4m3fn,
-}
+WANTED = "SUPIR-v0Q_fp16.safetensors (or another SUPIR file)"
+AS_IN_THE_FILE = "as in the file"
+WEIGHT_DTYPES = {AS_IN_THE_FILE: None, **DTYPES, "float8_e4m3fn": torch.float8_e4m3fn}
+
+
+def weight_dtype_input() -> io.Input:
+    """In which type weights are kept."""
+    return io.Combo.Input(
+        "weight_dtype",
+        options=list(WEIGHT_DTYPES),
+        default=AS_IN_THE_FILE,
+        advanced=True,
+        tooltip="Type in which the weights are kept. They are computed with in the type of the base model. float8_e4m3fn "
+        "halves the memory of a float16 file at a small loss.",
+    )
 
 
 @dataclass(frozen=True)
@@ -46,7 +64,7 @@ class SupirWeights:
         return self.adaptor.model.control_model.config
 
 
-def load_weights(path: Path, dtype: str = "as in the file") -> SupirWeights:
+def load_weights(path: Path, dtype: str = AS_IN_THE_FILE) -> SupirWeights:
     """Load a SUPIR file; tensors stay mapped to it where their type is kept.
 
     Raises:
@@ -57,15 +75,11 @@ def load_weights(path: Path, dtype: str = "as in the file") -> SupirWeights:
     return SupirWeights(path.name, adaptor_patcher(path, dtype), checkpoint.under("denoise_encoder."))
 
 
-def adaptor_patcher(
-    path: Path, dtype: str, disable_dynamic: bool = False
-) -> comfy.model_patcher.ModelPatcher:
+def adaptor_patcher(path: Path, dtype: str, disable_dynamic: bool = False) -> comfy.model_patcher.ModelPatcher:
     """The adaptor as ComfyUI manages models; it calls this itself where it needs another copy."""
     checkpoint = open_checkpoint(path)
-    chosen = DTYPES[dtype]
-    adaptor = load_adaptor(
-        checkpoint, chosen, operations=Layers(chosen or file_dtype(checkpoint)), attention=attention
-    )
+    chosen = WEIGHT_DTYPES[dtype]
+    adaptor = load_adaptor(checkpoint, chosen, operations=Layers(chosen or file_dtype(checkpoint)), attention=attention)
     return managed(adaptor, adaptor_patcher, path, dtype, disable_dynamic=disable_dynamic)
 
 
@@ -99,14 +113,7 @@ class SupirModelLoader(io.ComfyNode):
                     tooltip="SUPIR-v0Q (heavy damage) or SUPIR-v0F (light damage), .safetensors or .ckpt, "
                     f"from models/{FOLDERS[0]} or models/{FOLDERS[1]}. Any other file is recognised and named.",
                 ),
-                io.Combo.Input(
-                    "weight_dtype",
-                    options=list(DTYPES),
-                    default="as in the file",
-                    advanced=True,
-                    tooltip="Type in which the weights are kept. They are computed with in the type of the base "
-                    "model. float8_e4m3fn halves the memory of a float16 file at a small loss.",
-                ),
+                weight_dtype_input(),
             ],
             outputs=[
                 SupirModelType.Output(
@@ -117,16 +124,8 @@ class SupirModelLoader(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, file: str) -> bool | str:
-        if find_weights(file):
-            return True
-        return (
-            f'"{file}" is not there. Put SUPIR-v0Q_fp16.safetensors (or another SUPIR file) into '
-            f"models/{FOLDERS[0]} or models/{FOLDERS[1]}, press R to refresh, and choose it"
-        )
+        return missing_weights({file: WANTED})
 
     @classmethod
     def execute(cls, file: str, weight_dtype: str) -> io.NodeOutput:
-        path = find_weights(file)
-        if path is None:
-            raise FileNotFoundError(f"{file} is no longer in models/{FOLDERS[0]} or models/{FOLDERS[1]}")
-        return io.NodeOutput(load_weights(path, weight_dtype))
+        return io.NodeOutput(load_weights(find_weights(file, WANTED), weight_dtype))

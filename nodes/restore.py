@@ -5,23 +5,21 @@ from __future__ import annotations
 from dataclasses import replace
 
 import comfy.sd
-import torch
 from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..supir_core.restoration.canvas import Canvas, resize, target_size
-from ..supir_core.restoration.colorfix import fix_color
-from ..supir_core.restoration.settings import CHOICES, VAE_TILE
+from ..supir_core.restoration.canvas import finish, plan_canvas
+from ..supir_core.restoration.knobs import SCALE
 from ..supir_core.sdxl.model import min_side
 from ..supir_core.supir.settings import PRESETS
 from .conditioning import encode_prompts
-from .encode import encode_stage1
+from .encode import read_stage1
 from .host import CATEGORY, SupirModelType, to_image, to_picture
+from .inputs import knob_input, seed_input, setting_input, tile_inputs
 from .loader import SupirWeights
-from .sampler import preset_input, sample, seed_input
-from .tiles import tile_inputs
-from .vae import decode
+from .sampler import preset_input, sample
+from .vae import decode, with_dr_encoder
 
 
 class SupirRestore(io.ComfyNode):
@@ -56,19 +54,11 @@ class SupirRestore(io.ComfyNode):
                     dynamic_prompts=False,
                     tooltip="What the picture shows, in a sentence; quality words are added. It may stay empty.",
                 ),
-                io.Float.Input(
-                    "scale", default=2.0, min=0.1, max=16.0, step=0.05, tooltip="Enlargement of the result."
-                ),
+                knob_input("scale", SCALE),
                 preset_input(),
                 seed_input(),
                 *tile_inputs(),
-                io.Combo.Input(
-                    "color_fix",
-                    options=list(CHOICES["color_fix"]),
-                    default="wavelet",
-                    advanced=True,
-                    tooltip="Colours of stage 1: wavelet its low frequencies, adain its mean and contrast, none.",
-                ),
+                setting_input("color_fix", advanced=True),
             ],
             outputs=[
                 io.Image.Output(display_name="image", tooltip="The restored picture."),
@@ -94,13 +84,11 @@ class SupirRestore(io.ComfyNode):
     ) -> io.NodeOutput:
         settings = replace(PRESETS[preset], seed=seed, tile=tile, overlap=overlap, color_fix=color_fix)
         picture = to_picture(image)
-        target = target_size(picture, scale)
-        canvas = Canvas.plan(target, min_side(supir_model.config))
-        stage1 = encode_stage1(supir_model, vae, canvas.place(picture[:, :3]), VAE_TILE)
-        positive, negative = encode_prompts(clip, [caption], settings.positive, settings.negative)
-        latent = sample(model, supir_model, positive, negative, stage1.z_lq, stage1.z_center, settings)
-        restored = decode(vae, latent, VAE_TILE)
-        restored = fix_color(restored, stage1.picture, settings.color_fix).clamp_(0, 1)
-        alpha = resize(picture[:, 3:], target)
-        pictures = (torch.cat([canvas.take(part), alpha], dim=1) for part in (restored, stage1.picture))
-        return io.NodeOutput(*(to_image(part) for part in pictures))
+        canvas = plan_canvas(picture, settings, scale, None, min_side(supir_model.config))
+        dr_vae = with_dr_encoder(vae, supir_model.dr_encoder, supir_model.name)
+        placed, memory = canvas.place(picture[:, :3]), settings.vae_memory
+        stage1 = read_stage1(vae, dr_vae, placed, memory, settings.restoration_scale > 0)
+        prompts = encode_prompts(clip, [caption], settings.positive, settings.negative)
+        latent = sample(model, supir_model, *prompts, stage1.z_lq, stage1.z_center, settings)
+        restored = finish(decode(vae, latent, memory), stage1.picture, picture, canvas, settings)
+        return io.NodeOutput(*map(to_image, restored))

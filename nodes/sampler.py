@@ -5,24 +5,21 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-import comfy.samplers
-import comfy.utils
-import latent_preview
 from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
 from torch import Tensor
 
 from ..supir_core.restoration.denoiser import LinearSchedule
-from ..supir_core.restoration.noise import seeded_noise
 from ..supir_core.supir.sampling import schedule
 from ..supir_core.supir.settings import PRESETS, Settings
 from .conditioning import Conditioning
 from .denoiser import apply_supir
-from .guidance import apply_guidance, cfg_inputs, restoration_input
+from .guidance import apply_guidance
 from .host import CATEGORY, SupirModelType
+from .inputs import schedule_inputs, seed_input, setting_input, tile_inputs
 from .loader import SupirWeights
-from .sampling import sampler_inputs, sampler_object, steps_input
-from .tiles import apply_tiles, tile_inputs
+from .sampling import run_sampler, sampler_inputs, sampler_object
+from .tiles import apply_tiles
 
 CUSTOM = "custom"
 
@@ -40,22 +37,10 @@ def sample(
     model = apply_supir(model, weights, z_lq, settings.control)
     model = apply_guidance(model, settings.cfg, settings.restoration_scale, z_center)
     model = apply_tiles(model, settings)
-    guider = comfy.samplers.CFGGuider(model)
-    guider.set_conds(positive, negative)
-    guider.set_cfg(settings.cfg.start)
-    empty = z_lq.new_zeros(z_lq.shape)
-    noise = seeded_noise([settings.seed + row for row in range(len(z_lq))])(empty.cpu())
     sampler = sampler_object(settings.sampler, settings.s_churn, settings.s_noise)
     sigmas = schedule(settings.steps, settings.sampler)
-    return guider.sample(
-        noise,
-        empty,
-        sampler,
-        sigmas,
-        callback=latent_preview.prepare_callback(model, settings.steps),
-        disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
-        seed=settings.seed,
-    )
+    empty = z_lq.new_zeros(z_lq.shape)
+    return run_sampler(model, positive, negative, empty, sampler, sigmas, settings.cfg.start, settings.seed)
 
 
 def preset_input(*more: str) -> io.Combo.Input:
@@ -67,18 +52,6 @@ def preset_input(*more: str) -> io.Combo.Input:
         tooltip="quality: heavy damage, SUPIR-v0Q, 50 steps. fidelity: light damage, SUPIR-v0F, 50 steps. lightning: 8 "
         "steps, with a Lightning SDXL checkpoint. demo: for the demo weights."
         + (" custom: the numbers below." if more else ""),
-    )
-
-
-def seed_input() -> io.Int.Input:
-    """The seed."""
-    return io.Int.Input(
-        "seed",
-        default=0,
-        min=0,
-        max=0xFFFFFFFFFFFFFFFF,
-        control_after_generate=True,
-        tooltip="Of all noise: the same seed gives the same picture. The second picture of a batch has the next seed.",
     )
 
 
@@ -103,28 +76,16 @@ class SupirSampler(io.ComfyNode):
                 preset_input(CUSTOM),
                 seed_input(),
                 *tile_inputs(),
-                *(_custom(given) for given in (steps_input(), *cfg_inputs(3.0, 6.0))),
-                _custom(
-                    io.Float.Input(
-                        "strength_start",
-                        default=1.0,
-                        min=0.0,
-                        max=1.0,
-                        step=0.01,
-                        tooltip="Strength of the adaptor at the first noise level; less lets the model roam.",
+                *(
+                    _custom(given)
+                    for given in (
+                        setting_input("steps"),
+                        *schedule_inputs("cfg"),
+                        *schedule_inputs("strength", "control"),
+                        setting_input("restoration_scale"),
+                        *sampler_inputs(),
                     )
                 ),
-                _custom(
-                    io.Float.Input(
-                        "strength_end",
-                        default=1.0,
-                        min=0.0,
-                        max=1.0,
-                        step=0.01,
-                        tooltip="The same at the last noise level.",
-                    )
-                ),
-                *(_custom(given) for given in (restoration_input(), *sampler_inputs())),
                 io.Latent.Input(
                     "z_center",
                     optional=True,

@@ -6,13 +6,17 @@ from collections.abc import Callable
 from typing import Any
 
 import comfy.samplers
+import comfy.utils
+import latent_preview
+from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..supir_core.restoration.noise import Noise, seeded_noise
-from ..supir_core.restoration.settings import CHOICES
-from ..supir_core.supir.sampling import sample_restore_dpmpp_2m_sde, sample_restore_edm, schedule
-from .host import CATEGORY, advanced
+from ..supir_core.restoration.noise import Noise, row_noise
+from ..supir_core.supir.sampling import published_sampler, schedule
+from .conditioning import Conditioning
+from .host import CATEGORY
+from .inputs import setting_input
 from .options import SIGMA
 
 Sampling = Callable[..., Tensor]
@@ -20,10 +24,32 @@ Sampling = Callable[..., Tensor]
 
 def sampler_object(name: str, s_churn: float, s_noise: float) -> comfy.samplers.KSAMPLER:
     """A SAMPLER; ``name`` is ``"edm"`` or ``"dpmpp_2m_sde"``."""
-    options: dict[str, Any] = {"sampling": sample_restore_dpmpp_2m_sde, "s_noise": s_noise}
-    if name == "edm":
-        options = {"sampling": sample_restore_edm, "s_noise": s_noise, "s_churn": s_churn}
-    return comfy.samplers.KSAMPLER(supir_sampler, options)
+    return comfy.samplers.KSAMPLER(supir_sampler, {"sampling": published_sampler(name, s_churn, s_noise)})
+
+
+def run_sampler(
+    model: ModelPatcher,
+    positive: Conditioning,
+    negative: Conditioning,
+    latent: Tensor,
+    sampler: comfy.samplers.KSAMPLER,
+    sigmas: Tensor,
+    cfg: float,
+    seed: int,
+) -> Tensor:
+    """Sample from a latent as ComfyUI has it, under noise whose row i has the seed ``seed + i``."""
+    guider = comfy.samplers.CFGGuider(model)
+    guider.set_conds(positive, negative)
+    guider.set_cfg(cfg)
+    return guider.sample(
+        row_noise(seed, len(latent))(latent.cpu().float()),
+        latent,
+        sampler,
+        sigmas,
+        callback=latent_preview.prepare_callback(model, len(sigmas) - 1),
+        disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
+        seed=seed,
+    )
 
 
 def supir_sampler(
@@ -35,7 +61,6 @@ def supir_sampler(
     disable: bool | None = None,
     *,
     sampling: Sampling,
-    **options: float,
 ) -> Tensor:
     """A sampler of ours as ComfyUI's function; restoration guidance is the model's (see guidance.py)."""
     extra_args = extra_args or {}
@@ -51,16 +76,14 @@ def supir_sampler(
 
     def report(step: int, denoised: Tensor) -> None:
         if callback:
-            callback(
-                {"x": x, "i": step, "sigma": sigmas[step], "sigma_hat": sigmas[step], "denoised": denoised}
-            )
+            callback({"x": x, "i": step, "sigma": sigmas[step], "sigma_hat": sigmas[step], "denoised": denoised})
 
-    return sampling(denoiser, x, sigmas, churn_noise(extra_args.get("seed"), x), callback=report, **options)
+    return sampling(denoiser, x, sigmas, churn_noise(extra_args.get("seed"), x), callback=report)
 
 
 def churn_noise(seed: int | None, x: Tensor) -> Noise:
     """Noise that goes on where the start latent's noise of the same seed ended."""
-    noise = seeded_noise([(seed or 0) + row for row in range(len(x))])
+    noise = row_noise(seed or 0, len(x))
     noise(x)
     return noise
 
@@ -68,39 +91,10 @@ def churn_noise(seed: int | None, x: Tensor) -> Noise:
 def sampler_inputs() -> list[io.Input]:
     """The sampler and its noise."""
     return [
-        io.Combo.Input(
-            "sampler",
-            options=list(CHOICES["sampler"]),
-            default="edm",
-            tooltip="edm: the paper's, about 50 steps. dpmpp_2m_sde: 8 to 10 steps with a Lightning checkpoint.",
-        ),
-        io.Float.Input(
-            "s_churn",
-            default=5.0,
-            min=0.0,
-            max=40.0,
-            step=0.1,
-            **advanced(tooltip="Fresh noise over all steps (edm only). 5 as published, 0 for none."),
-        ),
-        io.Float.Input(
-            "s_noise",
-            default=1.02,
-            min=0.9,
-            max=1.1,
-            step=0.001,
-            **advanced(
-                tooltip="Strength of added noise: 1.01 is true to the input, 1.02 gives more texture, then "
-                "grain; 1 with a Lightning checkpoint."
-            ),
-        ),
+        setting_input("sampler"),
+        setting_input("s_churn", advanced=True),
+        setting_input("s_noise", advanced=True),
     ]
-
-
-def steps_input() -> io.Int.Input:
-    """How many steps."""
-    return io.Int.Input(
-        "steps", default=50, min=1, max=1000, tooltip="50 with edm; 8 to 10 with a Lightning checkpoint."
-    )
 
 
 class SupirSamplerSelect(io.ComfyNode):
@@ -135,11 +129,9 @@ class SupirScheduler(io.ComfyNode):
             description="The noise levels that SUPIR was published with, as SIGMAS.",
             search_aliases=["supir sigmas", "legacy ddpm"],
             inputs=[
-                steps_input(),
-                io.Combo.Input(
+                setting_input("steps"),
+                setting_input(
                     "sampler",
-                    options=list(CHOICES["sampler"]),
-                    default="edm",
                     tooltip="Evenly spaced training levels for edm, Karras levels between the same ends for dpmpp_2m_sde.",
                 ),
             ],

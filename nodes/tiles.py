@@ -17,11 +17,12 @@ from comfy.patcher_extension import WrappersMP
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..supir_core.restoration.settings import CHOICES
 from ..supir_core.restoration.tiling import Tile, crop_tiles, tile_denoiser, tile_grid
 from ..supir_core.supir.settings import Settings
-from .host import CATEGORY, advanced, replace_wrappers
+from .host import CATEGORY
+from .inputs import setting_input, tile_inputs
 from .options import TILE, TILE_KEY, TILES
+from .wrappers import replace_wrappers
 
 Entry = dict[str, Any]
 
@@ -40,16 +41,12 @@ class TileWrappers:
         }
         replace_wrappers(model, TILE_KEY, wrappers)
 
-    def reserve_memory(
-        self, executor: Any, model: ModelPatcher, noise_shape: Any, *rest: Any, **more: Any
-    ) -> Any:
+    def reserve_memory(self, executor: Any, model: ModelPatcher, noise_shape: Any, *rest: Any, **more: Any) -> Any:
         """Tell ComfyUI that the network sees tiles only."""
         window, _ = self.settings.latent_tile
         batch, channels, height, width = noise_shape
         tiles = min(self.settings.tiles_per_call, len(tile_grid(height, width, *self.settings.latent_tile)))
-        return executor(
-            model, [batch * tiles, channels, min(height, window), min(width, window)], *rest, **more
-        )
+        return executor(model, [batch * tiles, channels, min(height, window), min(width, window)], *rest, **more)
 
     def denoise(
         self,
@@ -123,8 +120,7 @@ def crop_entry(entry: Entry, tiles: Sequence[Tile], shape: torch.Size) -> Entry 
         mask = comfy.utils.repeat_to_batch_size(entry["mask"], batch)
         entry["mask"] = crop_tiles(mask, tiles)
     entry["model_conds"] = {
-        name: crop_condition(condition, tiles, batch)
-        for name, condition in entry.get("model_conds", {}).items()
+        name: crop_condition(condition, tiles, batch) for name, condition in entry.get("model_conds", {}).items()
     }
     if entry.get("control") is not None:
         entry["control"] = crop_control(entry["control"], first, shape)
@@ -189,28 +185,6 @@ def _check_captions(conds: Sequence[list[Entry] | None], grid: list[Tile]) -> No
         )
 
 
-def tile_inputs() -> list[io.Input]:
-    """The numbers of a tile grid."""
-    return [
-        io.Int.Input(
-            "tile",
-            default=1024,
-            min=64,
-            max=8192,
-            step=64,
-            tooltip="Side of a tile in pixels, a multiple of 64. SDXL works best at 1024; a smaller picture is one tile.",
-        ),
-        io.Int.Input(
-            "overlap",
-            default=256,
-            min=0,
-            max=8184,
-            step=8,
-            tooltip="Pixels that neighbouring tiles share, less than the tile. More hides seams and costs time.",
-        ),
-    ]
-
-
 class SupirTiles(io.ComfyNode):
     """Denoise in tiles."""
 
@@ -226,42 +200,16 @@ class SupirTiles(io.ComfyNode):
             inputs=[
                 io.Model.Input("model", tooltip="From SUPIR Denoiser; the order of the two does not matter."),
                 *tile_inputs(),
-                io.Combo.Input(
-                    "blend",
-                    options=list(CHOICES["blend"]),
-                    default="smooth",
-                    advanced=True,
-                    tooltip="smooth: symmetric, flat in the middle. exact: the Gaussian of the published code, which needs "
-                    "an overlap of half the tile.",
-                ),
-                io.Boolean.Input(
-                    "shifting",
-                    default=False,
-                    **advanced(
-                        tooltip="Move the grid at every step, so that no border stays in place and less overlap is needed."
-                    ),
-                ),
-                io.Int.Input(
-                    "tiles_per_call",
-                    default=1,
-                    min=1,
-                    max=64,
-                    **advanced(
-                        tooltip="Tiles that go through the network together: faster on a large GPU, more memory."
-                    ),
-                ),
+                setting_input("blend", advanced=True),
+                setting_input("shifting", advanced=True),
+                setting_input("tiles_per_call", advanced=True),
             ],
             outputs=[io.Model.Output(display_name="model", tooltip="The model, seeing tiles.")],
         )
 
     @classmethod
-    def execute(
-        cls, model: ModelPatcher, tile: int, overlap: int, blend: str, shifting: bool, tiles_per_call: int
-    ) -> io.NodeOutput:
-        settings = Settings(
-            tile=tile, overlap=overlap, blend=blend, shifting=shifting, tiles_per_call=tiles_per_call
-        )
-        return io.NodeOutput(apply_tiles(model, settings))
+    def execute(cls, model: ModelPatcher, **tiles: Any) -> io.NodeOutput:
+        return io.NodeOutput(apply_tiles(model, Settings(**tiles)))
 
 
 def apply_tiles(model: ModelPatcher, settings: Settings) -> ModelPatcher:

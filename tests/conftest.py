@@ -13,9 +13,7 @@ ERRORS = pytest.StashKey[list]()
 
 
 def pytest_addoption(parser):
-    parser.addoption(
-        "--golden-dir", type=Path, default=GOLDEN, help="folder with a manifest.json, or of such folders"
-    )
+    parser.addoption("--golden-dir", type=Path, default=GOLDEN, help="folder with a manifest.json, or of such folders")
 
 
 def pytest_configure(config):

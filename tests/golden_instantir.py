@@ -38,9 +38,7 @@ class InstantGolden(Golden):
     def inputs(self, g):
         """Negative and positive: features and conditions."""
         sizes = g["size_ids"].expand(2, -1).tolist()
-        conditions = [
-            Conditioning.from_text(g["context"][[i]], g["pooled"][[i]], tuple(sizes[i])) for i in (0, 1)
-        ]
+        conditions = [Conditioning.from_text(g["context"][[i]], g["pooled"][[i]], tuple(sizes[i])) for i in (0, 1)]
         return tuple(g["dino"].split(1)), tuple(conditions)
 
     def denoiser(self, g, sigmas, run):

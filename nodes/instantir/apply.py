@@ -21,11 +21,12 @@ from torch import Tensor
 from ...supir_core.instantir.adaptive import Adaptive
 from ...supir_core.instantir.aggregator import Residuals, check_height
 from ...supir_core.instantir.correction import Correction, Rows
-from ...supir_core.instantir.image_attention import AttentionSite, KeyValue, attention_sites, modulate
+from ...supir_core.instantir.image_attention import AttentionSite, KeyValue, attention_sites, image_rows
 from ...supir_core.instantir.sampling import Control
 from ..denoiser import check_model
-from ..host import attention, replace_wrappers
+from ..host import attention
 from ..options import INSTANTIR_CALL, INSTANTIR_RUN, PREVIEWS, TILES, rows_for, schedule_sigma
+from ..wrappers import Options, UNetInputs, before_model, before_unet, replace_wrappers, reserving
 from .loader import InstantIRNetworks, InstantIRWeights
 
 KEY = "instantir"
@@ -96,9 +97,9 @@ class InstantIRWrappers:
         """Add the wrappers to a model, in place of those of an earlier application."""
         wrappers = {
             WrappersMP.OUTER_SAMPLE: self.open_run,
-            WrappersMP.PREPARE_SAMPLING: prepare_sampling,
-            WrappersMP.APPLY_MODEL: self.prepare,
-            WrappersMP.DIFFUSION_MODEL: self.correct,
+            WrappersMP.PREPARE_SAMPLING: reserving(AGGREGATOR_SHARE),
+            WrappersMP.APPLY_MODEL: before_model(self.prepare),
+            WrappersMP.DIFFUSION_MODEL: before_unet(self.steer),
         }
         replace_wrappers(model, KEY, wrappers)
         others = model.model_options.get("sampler_post_cfg_function", [])
@@ -124,49 +125,22 @@ class InstantIRWrappers:
         finally:
             del options[INSTANTIR_RUN]
 
-    def prepare(
-        self,
-        executor: Any,
-        x: Tensor,
-        t: Tensor,
-        c_concat: Tensor | None,
-        c_crossattn: Tensor | None,
-        control: Any,
-        transformer_options: dict[str, Any],
-        **rest: Any,
-    ) -> Tensor:
+    def prepare(self, model: Any, x: Tensor, sigma: Tensor, options: Mapping[str, Any]) -> tuple[Tensor, Options]:
         """Leave the call's needs in its options."""
-        networks = executor.class_obj.current_patcher.get_additional_models_with_key(KEY)[0].model
-        call = Call(networks, rows_for(self.z_lq, x, transformer_options), t)
-        options = {**transformer_options, INSTANTIR_CALL: call}
-        return executor(x, t, c_concat, c_crossattn, control, options, **rest)
-
-    def correct(
-        self,
-        executor: Any,
-        x: Tensor,
-        timesteps: Tensor,
-        context: Tensor,
-        y: Tensor,
-        control: Any,
-        transformer_options: dict[str, Any],
-        **rest: Any,
-    ) -> Tensor:
-        """Preview, make the residuals, and run the UNet with them."""
-        given = (x, timesteps, context, y)
-        control, options = self.steer(executor, given, control, transformer_options, rest)
-        return executor(*given, control, options, **rest)
+        networks = model.current_patcher.get_additional_models_with_key(KEY)[0].model
+        call = Call(networks, rows_for(self.z_lq, x, options), sigma)
+        return sigma, {**options, INSTANTIR_CALL: call}
 
     @torch.compiler.disable  # the previewer's branches come and go: all would be compiled anew each time
     def steer(
         self,
         executor: Any,
-        given: tuple[Tensor, Tensor, Tensor, Tensor],
+        given: UNetInputs,
         control: Any,
-        transformer_options: dict[str, Any],
-        rest: dict[str, Any],
-    ) -> tuple[Any, dict[str, Any]]:
-        """What the UNet gets besides its inputs: control, to which the residuals are added, and options.
+        transformer_options: Options,
+        rest: Options,
+    ) -> tuple[Any, Options]:
+        """Preview, and what the UNet gets besides its inputs: control, to which the residuals are added, and options.
 
         Other ControlNets act in the corrected call only.
         """
@@ -208,15 +182,9 @@ class InstantIRWrappers:
     ) -> list[KeyValue]:
         """Keys and values of the image tokens for the rows of a call: prompts, then tiles, then pictures."""
         prompts, tiles = options["cond_or_uncond"], len(options.get(TILES, ())) or 1
-        pictures = len(embedding) // len(prompts) // tiles
         read = run.read(networks, self.features, branched, embedding)
-
-        def rows(parts: Sequence[Tensor]) -> Tensor:
-            return torch.cat([part.expand(pictures, -1, -1).repeat(tiles, 1, 1) for part in parts])
-
-        layers = zip(*(read[prompt] for prompt in prompts), strict=True)
-        image = [KeyValue(*map(rows, zip(*layer, strict=True))) for layer in layers]
-        return modulate(image, networks.adapter.modulations(embedding))
+        pictures = len(embedding) // len(prompts) // tiles
+        return image_rows(read, networks.adapter.modulations(embedding), prompts, pictures, tiles)
 
 
 def rows_of(call: Call, x: Tensor, timesteps: Tensor, y: Tensor, prompts: Sequence[int]) -> Rows:
@@ -231,9 +199,7 @@ def unet_embedding(unet: Any, timesteps: Tensor, y: Tensor, dtype: torch.dtype) 
     return unet.time_embed(time) + unet.label_emb(y.to(dtype))
 
 
-def with_image(
-    options: dict[str, Any], layers: Sequence[AttentionSite], image: Sequence[KeyValue]
-) -> dict[str, Any]:
+def with_image(options: dict[str, Any], layers: Sequence[AttentionSite], image: Sequence[KeyValue]) -> dict[str, Any]:
     """Options for one call, in which every attention over the text reads the image tokens too."""
     replaced = {name: dict(some) for name, some in options.get("patches_replace", {}).items()}
     attn2 = replaced.setdefault("attn2", {})
@@ -277,14 +243,6 @@ def end_step(arguments: dict[str, Any]) -> Tensor:
     if preview is not None and run.previews is not None:
         run.previews.steps.append(preview)
     return denoised
-
-
-def prepare_sampling(
-    executor: Any, model: ModelPatcher, noise_shape: Any, conds: Any, *rest: Any, **more: Any
-) -> Any:
-    """Tell ComfyUI of the memory beside the UNet's; it reckons with pictures times area."""
-    batch, *shape = noise_shape
-    return executor(model, [batch * AGGREGATOR_SHARE, *shape], conds, *rest, **more)
 
 
 def apply_instantir(

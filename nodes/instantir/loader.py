@@ -18,8 +18,8 @@ from ...supir_core.instantir.model import load_adapter, load_aggregator, load_pr
 from ...supir_core.instantir.previewer import PreviewerLora
 from ...supir_core.instantir.sizes import unet_config
 from ...supir_core.sdxl.config import UNetConfig
-from ..host import FOLDERS, Layers, attention, find_weights, managed, weight_files
-from ..loader import DTYPES
+from ..host import FOLDERS, Layers, attention, find_weights, managed, missing_weights, weight_files
+from ..loader import AS_IN_THE_FILE, WEIGHT_DTYPES, weight_dtype_input
 
 CATEGORY = "InstantIR"
 
@@ -36,9 +36,7 @@ FILES = {
 class InstantIRNetworks(nn.Module):
     """What InstantIR adds to the UNet of ``config``, as one model for ComfyUI to manage."""
 
-    def __init__(
-        self, config: UNetConfig, adapter: ImageAdapter, previewer: PreviewerLora, aggregator: Aggregator
-    ):
+    def __init__(self, config: UNetConfig, adapter: ImageAdapter, previewer: PreviewerLora, aggregator: Aggregator):
         super().__init__()
         self.config = config
         self.adapter, self.previewer, self.aggregator = adapter, previewer, aggregator
@@ -67,7 +65,7 @@ class InstantIRWeights:
         return self.networks.model.adapter.image_proj.config.feature_width
 
 
-def load_weights(paths: Sequence[Path], dtype: str = "as in the file") -> InstantIRWeights:
+def load_weights(paths: Sequence[Path], dtype: str = AS_IN_THE_FILE) -> InstantIRWeights:
     """Load adapter, aggregator and previewer.
 
     Raises:
@@ -84,7 +82,7 @@ def networks_patcher(
     for checkpoint, (kind, _) in zip(opened, FILES.values(), strict=True):
         checkpoint.require(kind)
     config = unet_config(adapter.shapes, aggregator.shapes, previewer.shapes)
-    chosen = DTYPES[dtype]
+    chosen = WEIGHT_DTYPES[dtype]
     first = next(iter(aggregator.shapes))
     layers = Layers(chosen or aggregator.tensors([first])[first].dtype)
     image = load_adapter(adapter, config, chosen, operations=layers, attention=attention)
@@ -97,11 +95,8 @@ def networks_patcher(
     return managed(networks, networks_patcher, paths, dtype, disable_dynamic=disable_dynamic)
 
 
-def _missing(part: str, name: str) -> str:
-    return (
-        f'"{name}" is not there. Put {FILES[part][1].split(":")[0]} of InstantIR into models/{FOLDERS[0]}, press R to '
-        "refresh, and choose it"
-    )
+def _wanted(part: str) -> str:
+    return f"{FILES[part][1].split(':')[0]} of InstantIR"
 
 
 class InstantIRModelLoader(io.ComfyNode):
@@ -125,34 +120,19 @@ class InstantIRModelLoader(io.ComfyNode):
                     )
                     for part, (_, what) in FILES.items()
                 ),
-                io.Combo.Input(
-                    "weight_dtype",
-                    options=list(DTYPES),
-                    default="as in the file",
-                    advanced=True,
-                    tooltip="Type in which the weights are kept. They are computed with in the type of the base model. "
-                    "float8_e4m3fn halves the memory of float16 files at a small loss.",
-                ),
+                weight_dtype_input(),
             ],
             outputs=[
-                InstantIRModelType.Output(
-                    display_name="instantir_model", tooltip="Adapter, previewer and aggregator."
-                )
+                InstantIRModelType.Output(display_name="instantir_model", tooltip="Adapter, previewer and aggregator.")
             ],
         )
 
     @classmethod
     def validate_inputs(cls, adapter: str, aggregator: str, previewer: str) -> bool | str:
-        given = {"adapter": adapter, "aggregator": aggregator, "previewer": previewer}
-        return next((_missing(part, name) for part, name in given.items() if not find_weights(name)), True)
+        names = zip((adapter, aggregator, previewer), FILES, strict=True)
+        return missing_weights({name: _wanted(part) for name, part in names})
 
     @classmethod
     def execute(cls, adapter: str, aggregator: str, previewer: str, weight_dtype: str) -> io.NodeOutput:
-        given = {"adapter": adapter, "aggregator": aggregator, "previewer": previewer}
-        paths = []
-        for part, name in given.items():
-            path = find_weights(name)
-            if path is None:
-                raise FileNotFoundError(_missing(part, name))
-            paths.append(path)
-        return io.NodeOutput(load_weights(paths, weight_dtype))
+        names = zip((adapter, aggregator, previewer), FILES, strict=True)
+        return io.NodeOutput(load_weights([find_weights(n, _wanted(part)) for n, part in names], weight_dtype))

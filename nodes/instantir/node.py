@@ -10,12 +10,13 @@ from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
 from torch import Tensor
 
-from ...supir_core.instantir.adaptive import MODES
 from ...supir_core.instantir.perception import dino_pixels, no_picture
 from ...supir_core.instantir.sampling import Control
+from ...supir_core.instantir.settings import InstantSettings
 from ...supir_core.restoration.canvas import Canvas, target_size
-from ..encode import min_side_input, scale_input, vae_tile_input
-from ..host import advanced, to_image, to_picture
+from ...supir_core.restoration.knobs import SCALE
+from ..host import to_image, to_picture
+from ..inputs import knob_input, setting_input, work_inputs
 from ..vae import encode, require_sdxl_vae
 from .apply import apply_instantir
 from .loader import CATEGORY, InstantIRModelType, InstantIRWeights
@@ -58,50 +59,15 @@ class InstantIRApply(io.ComfyNode):
             inputs=[
                 io.Model.Input("model", tooltip="An SDXL model, with or without LoRA and other patches."),
                 InstantIRModelType.Input("instantir_model", tooltip="From InstantIR Load Model."),
-                io.ClipVision.Input(
-                    "clip_vision", tooltip="DINOv2-large without registers, from Load CLIP Vision."
-                ),
+                io.ClipVision.Input("clip_vision", tooltip="DINOv2-large without registers, from Load CLIP Vision."),
                 io.Vae.Input("vae", tooltip="SDXL's VAE, of the base checkpoint."),
                 io.Image.Input("image", tooltip="The damaged picture, of any size; transparency is ignored."),
-                scale_input(),
-                io.Float.Input(
-                    "strength",
-                    default=1.0,
-                    min=0.0,
-                    max=1.0,
-                    step=0.01,
-                    tooltip="How closely the picture is followed; 0.1 and less is not at all.",
-                ),
-                io.Float.Input(
-                    "preview_start",
-                    default=0.0,
-                    min=0.0,
-                    max=1.0,
-                    step=0.01,
-                    tooltip="Share of the steps before the first preview; until then the damaged picture itself is followed. "
-                    "0.1 to 0.4 keeps closer to it.",
-                ),
-                io.Float.Input(
-                    "creative_start",
-                    default=1.0,
-                    min=0.0,
-                    max=1.0,
-                    step=0.01,
-                    tooltip="Share of the steps after which the picture is let go and the prompt decides: creative "
-                    "restoration. 1 is never; 0.6 to 0.8 helps against local distortion.",
-                ),
-                io.Combo.Input(
-                    "adaptive",
-                    options=list(MODES),
-                    default="none",
-                    **advanced(
-                        tooltip="Adaptive restoration: residual lets the settling of the previews weaken the correction, "
-                        "as the published code can; reference blends damaged picture and preview, as the paper says. "
-                        "none as published."
-                    ),
-                ),
-                min_side_input(),
-                vae_tile_input(),
+                knob_input("scale", SCALE),
+                setting_input("control", InstantSettings, id="strength"),
+                setting_input("preview_start", InstantSettings),
+                setting_input("control_end", InstantSettings, id="creative_start"),
+                setting_input("adaptive", InstantSettings, advanced=True),
+                *work_inputs(),
             ],
             outputs=[
                 io.Model.Output(display_name="model", tooltip="The model, held to the damaged picture."),
@@ -136,7 +102,7 @@ class InstantIRApply(io.ComfyNode):
         picture = to_picture(image)[:, :3]
         canvas = Canvas.plan(target_size(picture, scale), min_side)
         placed = canvas.place(picture)
-        visible = placed[:, :, : canvas.inner[0], : canvas.inner[1]]
+        visible = canvas.visible(placed)
         features = picture_features(clip_vision, visible, instantir_model.feature_width)
         z_lq = encode(vae, placed, vae_tile)
         control = Control(strength, end=creative_start, preview_start=preview_start)

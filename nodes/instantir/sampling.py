@@ -5,19 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 import comfy.samplers
-import comfy.utils
-import latent_preview
 import torch
 from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
 from torch import Tensor
 
-from ...supir_core.instantir.sampling import MOST_STEPS, instantir_sigmas, sample_ddpm
-from ...supir_core.restoration.noise import seeded_noise
+from ...supir_core.instantir.sampling import instantir_sigmas, sample_ddpm
+from ...supir_core.instantir.settings import InstantSettings
 from ..conditioning import Conditioning
+from ..inputs import seed_input, setting_input
 from ..options import PREVIEWS
-from ..sampler import seed_input
-from ..sampling import supir_sampler
+from ..sampling import run_sampler, supir_sampler
 from .apply import Previews
 from .loader import CATEGORY
 
@@ -38,26 +36,10 @@ def sample(
     model = model.clone()
     previews = Previews()
     model.model_options["transformer_options"][PREVIEWS] = previews
-    guider = comfy.samplers.CFGGuider(model)
-    guider.set_conds(positive, negative)
-    guider.set_cfg(cfg)
-    noise = seeded_noise([seed + row for row in range(len(z_lq))])(z_lq.cpu().float())
-    latent = guider.sample(
-        noise,
-        z_lq,
-        comfy.samplers.KSAMPLER(supir_sampler, {"sampling": sample_ddpm}),
-        instantir_sigmas(steps),
-        callback=latent_preview.prepare_callback(model, steps),
-        disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
-        seed=seed,
-    )
+    sampler = comfy.samplers.KSAMPLER(supir_sampler, {"sampling": sample_ddpm})
+    latent = run_sampler(model, positive, negative, z_lq, sampler, instantir_sigmas(steps), cfg, seed)
     shown = torch.cat(previews.steps).cpu() if previews.steps else torch.zeros_like(latent)
     return latent, model.model.process_latent_out(shown)
-
-
-def steps_input() -> io.Int.Input:
-    """How many steps."""
-    return io.Int.Input("steps", default=30, min=1, max=MOST_STEPS, tooltip="30 as published.")
 
 
 class InstantIRSigmas(io.ComfyNode):
@@ -72,7 +54,7 @@ class InstantIRSigmas(io.ComfyNode):
             description="The noise levels that InstantIR was published with, as SIGMAS. Use them with the sampler ddpm, and "
             "start from InstantIR Apply's z_lq.",
             search_aliases=["instantir scheduler", "ddpm schedule"],
-            inputs=[steps_input()],
+            inputs=[setting_input("steps", InstantSettings)],
             outputs=[io.Sigmas.Output(display_name="sigmas", tooltip="For SamplerCustomAdvanced.")],
         )
 
@@ -95,23 +77,12 @@ class InstantIRSampler(io.ComfyNode):
             search_aliases=["instantir sample", "ddpm"],
             inputs=[
                 io.Model.Input("model", tooltip="From InstantIR Apply, with SUPIR Tiles for large pictures."),
-                io.Conditioning.Input(
-                    "positive", tooltip="What the picture should be like; see InstantIR Apply."
-                ),
+                io.Conditioning.Input("positive", tooltip="What the picture should be like; see InstantIR Apply."),
                 io.Conditioning.Input("negative", tooltip="What to keep away from."),
-                io.Latent.Input(
-                    "z_lq", tooltip="From InstantIR Apply: sampling starts from it, under noise."
-                ),
+                io.Latent.Input("z_lq", tooltip="From InstantIR Apply: sampling starts from it, under noise."),
                 seed_input(),
-                steps_input(),
-                io.Float.Input(
-                    "cfg",
-                    default=7.0,
-                    min=1.0,
-                    max=30.0,
-                    step=0.1,
-                    tooltip="Guidance scale. 7 as published; 3 to 5 keeps skin and texture from looking too smooth.",
-                ),
+                setting_input("steps", InstantSettings),
+                setting_input("cfg", InstantSettings),
             ],
             outputs=[
                 io.Latent.Output(display_name="latent", tooltip="The restored latent, for VAE Decode."),

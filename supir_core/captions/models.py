@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from ..files.checkpoint import DTYPES
 from .protocol import TransformersCaptioner, transformers_version
 
 LLAVA = "llava-hf/llava-1.5-13b-hf"
@@ -18,7 +19,6 @@ LLAVA = "llava-hf/llava-1.5-13b-hf"
 PACKAGES = {"accelerate": "accelerate>=1.0", "bitsandbytes": "bitsandbytes>=0.45"}
 """What is needed besides transformers, by the name it is imported by."""
 
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 BITS = {"8bit": 8.5, "4bit": 4.5}
 """Bits of a weight with its share of the scales."""
 
@@ -120,9 +120,7 @@ def _weight_options(precision: str, device: torch.device) -> dict[str, Any]:
         options["quantization_config"] = (
             BitsAndBytesConfig(load_in_8bit=True)
             if precision == "8bit"
-            else BitsAndBytesConfig(
-                load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=dtype
-            )
+            else BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=dtype)
         )
     return options
 

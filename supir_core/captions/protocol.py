@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..files.pictures import to_image
+from ..files.convert import to_image
 from ..restoration.canvas import Canvas
 from ..restoration.tiling import tile_grid
 from ..sdxl.config import LATENT_PIXELS
@@ -102,17 +102,12 @@ class TransformersCaptioner:
         finished = answers.shape[1] < request.max_tokens
         ends = {*_ends(network), self.processor.tokenizer.pad_token_id}
         texts = self.processor.batch_decode(answers, skip_special_tokens=True)
-        return [
-            clean(text, finished or answer[-1].item() in ends)
-            for text, answer in zip(texts, answers, strict=True)
-        ]
+        return [clean(text, finished or answer[-1].item() in ends) for text, answer in zip(texts, answers, strict=True)]
 
     def _inputs(self, images: Sequence[Any], instruction: str) -> Any:
         """Tokens and pixels on the model's device, in its type."""
         content = [{"type": "image"}, {"type": "text", "text": instruction}]
-        prompt = self.processor.apply_chat_template(
-            [{"role": "user", "content": content}], add_generation_prompt=True
-        )
+        prompt = self.processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
         # before 5 some processors know no lists of lists, since then some know nothing else
         nested = transformers_version() >= (5, 0)
         batch = self.processor(
@@ -136,15 +131,7 @@ def tile_pictures(stage1: Tensor, latent_tile: tuple[int, int]) -> list[Tensor]:
     """
     size = (stage1.shape[2], stage1.shape[3])
     height, width = (side // LATENT_PIXELS for side in Canvas.plan(size, min_side=1).outer)
-    return [
-        stage1[
-            0,
-            :,
-            tile.top * LATENT_PIXELS : (tile.top + tile.height) * LATENT_PIXELS,
-            tile.left * LATENT_PIXELS : (tile.left + tile.width) * LATENT_PIXELS,
-        ]
-        for tile in tile_grid(height, width, *latent_tile)
-    ]
+    return [stage1[0][tile.times(LATENT_PIXELS).window] for tile in tile_grid(height, width, *latent_tile)]
 
 
 def transformers_version() -> tuple[int, int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
@@ -54,9 +54,7 @@ class Batch:
     keep_stage1: bool
 
 
-def plan_jobs(
-    inputs: Sequence[Path], output: Path, caption: str | None, caption_tiles: bool = False
-) -> list[Job]:
+def plan_jobs(inputs: Sequence[Path], output: Path, caption: str | None, caption_tiles: bool = False) -> list[Job]:
     """Find the pictures and name their results.
 
     Args:
@@ -73,9 +71,7 @@ def plan_jobs(
     suffix = output.suffix.lower()
     if suffix == ".png":
         if len(sources) > 1:
-            raise ValueError(
-                f"{output} is one file but there are {len(sources)} pictures; name a folder instead"
-            )
+            raise ValueError(f"{output} is one file but there are {len(sources)} pictures; name a folder instead")
         results = [output]
     elif suffix in SUFFIXES:
         raise ValueError(f"{output}: results are written as PNG; name a .png file or a folder")
@@ -123,11 +119,18 @@ def _run(job: Job, batch: Batch, bar: _Bar) -> None:
     except torch.OutOfMemoryError as error:
         raise RuntimeError(
             f"the GPU's memory is full; use --tile {max(512, batch.settings.tile // 2)} "
-            f"or --vae-tile {max(128, batch.settings.vae_tile // 2)} ({error})"
+            f"or --vae-memory {max(128, batch.settings.vae_memory // 2)} ({error})"
         ) from error
     label = None
     if batch.hashes is not None:
-        label = Label(batch.settings, "\n".join(job.captions or ()), batch.scale, batch.size, batch.hashes)
+        label = Label(
+            batch.settings.method,
+            asdict(batch.settings),
+            "\n".join(job.captions or ()),
+            batch.scale,
+            batch.size,
+            batch.hashes,
+        )
     if batch.keep_stage1:
         save_png(job.stage1, restored.stage1[0], label)
     save_png(job.result, restored.image[0], label)
@@ -158,9 +161,7 @@ def _pictures(path: Path) -> list[Path]:
     if path.is_dir():
         found = sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES and file.is_file())
         if not found:
-            raise FileNotFoundError(
-                f"{path}: no picture in this folder; expected files of {', '.join(SUFFIXES)}"
-            )
+            raise FileNotFoundError(f"{path}: no picture in this folder; expected files of {', '.join(SUFFIXES)}")
         return found
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such picture or folder")

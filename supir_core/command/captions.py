@@ -17,7 +17,7 @@ from ..captions.text import fit
 from ..files.pictures import read_picture
 from ..restoration.canvas import plan_canvas
 from ..supir.model import SupirModel
-from ..supir.pipeline import encode_stage1
+from ..supir.pipeline import read_stage1
 from .batch import Batch, Job, caption_file
 
 log = logging.getLogger(__name__)
@@ -55,7 +55,7 @@ def caption_jobs(
     captioner = captions.load()
     for job in tqdm([job for job in jobs if job.captions is None], desc="captions", unit="picture"):
         try:
-            lines = describe(read_stage1(job.source, batch, captions.model), captioner, batch, captions)
+            lines = describe(stage1_of(job.source, batch, captions.model), captioner, batch, captions)
             if captions.save:
                 _write(caption_file(job.source, captions.tiles), lines)
             done.append(replace(job, captions=lines))
@@ -66,13 +66,13 @@ def caption_jobs(
 
 
 @torch.no_grad()
-def read_stage1(source: Path, batch: Batch, model: SupirModel) -> Tensor:
+def stage1_of(source: Path, batch: Batch, model: SupirModel) -> Tensor:
     """What the degradation-robust VAE makes of a picture, at the size that is sampled, ``(1, 3, H, W)`` on the CPU."""
     picture = read_picture(source)
-    canvas = plan_canvas(model, picture, batch.settings, batch.scale, batch.size)
-    placed = canvas.place(picture[:, :3].to(model.device, torch.float32))
-    _, stage1, _ = encode_stage1(model, placed, batch.settings.vae_tile, center=False)
-    return stage1[:, :, : canvas.inner[0], : canvas.inner[1]].float().cpu()
+    canvas = plan_canvas(picture, batch.settings, batch.scale, batch.size, model.min_side)
+    placed = canvas.place(picture[:, :3].to(model.device))
+    stage1 = read_stage1(model, placed, batch.settings.vae_memory, center=False).picture
+    return canvas.visible(stage1).float().cpu()
 
 
 def describe(stage1: Tensor, captioner: Captioner, batch: Batch, captions: Captions) -> tuple[str, ...]:

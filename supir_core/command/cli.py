@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from ..captions.models import load_captioner
-from ..files.checkpoint import UnsupportedCheckpointError, open_checkpoint, sha256
+from ..files.checkpoint import DTYPES, UnsupportedCheckpointError, open_checkpoint, sha256
 from ..files.kinds import KNOWN_KINDS
 from ..instantir.model import InstantIRModel, load_instantir
 from ..instantir.pipeline import restore_instantir
@@ -127,7 +127,7 @@ def _files(options: argparse.Namespace, names: Iterable[str], otherwise: str = "
 
 
 def _dtype(options: argparse.Namespace) -> torch.dtype | None:
-    return getattr(torch, options.dtype) if options.dtype else None
+    return DTYPES[options.dtype] if options.dtype else None
 
 
 def _inspect(options: argparse.Namespace) -> int:

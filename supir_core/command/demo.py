@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,8 +13,9 @@ from torch import Tensor
 from ..evaluation.degradation import SETTINGS, degrade
 from ..evaluation.metrics import gmsd, psnr
 from ..files.checkpoint import sha256
+from ..files.convert import to_tensor
 from ..files.metadata import Label
-from ..files.pictures import save_png, to_tensor
+from ..files.pictures import save_png
 from ..restoration.canvas import resize
 from ..sdxl.config import UNetConfig, VAEConfig
 from ..supir.model import SupirModel, load_model
@@ -81,7 +82,9 @@ def run_demo(folder: Path, seed: int = 0) -> Demonstration:
     model = load_demo_model()
     settings = replace(DEMO_SETTINGS, seed=seed)
     restored = restore(model, damaged, settings, scale=4, caption=CAPTION)
-    label = Label(settings, CAPTION, 4, None, {file.name: sha256(file) for file in model.files})
+    label = Label(
+        settings.method, asdict(settings), CAPTION, 4, None, {file.name: sha256(file) for file in model.files}
+    )
     enlarged = resize(damaged, (photograph.shape[2], photograph.shape[3]))
     shown = {"enlarged": enlarged, "stage 1": restored.stage1, "restored": restored.image}
     pictures = {
@@ -92,7 +95,5 @@ def run_demo(folder: Path, seed: int = 0) -> Demonstration:
     }
     for name, (picture, its_label) in pictures.items():
         save_png(folder / name, picture[0], its_label)
-    distances = {
-        name: (psnr(picture, photograph), gmsd(picture, photograph)) for name, picture in shown.items()
-    }
+    distances = {name: (psnr(picture, photograph), gmsd(picture, photograph)) for name, picture in shown.items()}
     return Demonstration([folder / name for name in pictures], distances)

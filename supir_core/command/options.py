@@ -9,47 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from ..captions.models import LLAVA, PRECISIONS
+from ..files.checkpoint import DTYPES
 from ..instantir.settings import InstantSettings
 from ..restoration.denoiser import LinearSchedule
+from ..restoration.knobs import SCALE, Knob, knobs
 from ..supir.settings import PRESETS, Settings
 
 METHODS = ("supir", "instantir")
-DTYPES = ("float32", "bfloat16", "float16")
+ALIASES = {"vae_memory": ("vae_tile",)}
+"""Earlier names of options, which still work."""
 
-COMMON = (
-    ("seed", int, "of the noise; the same seed gives the same picture"),
-    ("steps", int, "sampling steps"),
-    ("positive", str, "quality words after the caption"),
-    ("negative", str, "what to keep away from"),
-    ("tile", int, "side of a tile in pixels, a multiple of 64"),
-    ("overlap", int, "pixels that tiles share, a quarter of the tile by default"),
-    ("blend", str, "smooth, or exact for the published Gaussian"),
-    ("tiles-per-call", int, "tiles in the network at once; faster, more memory"),
-    ("vae-tile", int, "side of a square of pixels whose memory the VAE may use"),
-    ("color-fix", str, "wavelet, adain or none"),
-    ("color-strength", float, "0 to 1"),
-    ("min-side", int, "shortest side to work at; 1024 for SDXL"),
-)
-SUPIR = (
-    ("sampler", str, "edm or dpmpp_2m_sde"),
-    (
-        "restoration-scale",
-        float,
-        "restoration guidance: larger pulls LESS to the input, 4 in the paper, 0 off",
-    ),
-    ("s-churn", float, "fresh noise over all steps (edm)"),
-    ("s-noise", float, "strength of added noise; more gives more texture"),
-)
-INSTANTIR = (
-    ("cfg", float, "guidance scale; 3 to 5 against over-smooth results"),
-    ("control", float, "how closely to follow the input, 0 to 1"),
-    ("control-start", float, "share of the steps at which control begins"),
-    ("control-end", float, "where it ends; 0.6 to 0.8 is creative: the prompt decides the rest"),
-    ("preview-start", float, "where previews begin; 0.1 to 0.4 for fidelity"),
-    ("preview-end", float, "where they end"),
-    ("adaptive", str, "adaptive restoration: none, residual (the release's) or reference (the paper's)"),
-    ("start", str, "sample from the picture under noise, or from noise"),
-)
+
 SUPIR_FILES = {"sdxl": "single-file SDXL checkpoint", "supir": "SUPIR-v0Q or SUPIR-v0F, any published form"}
 INSTANTIR_FILES = {
     "sdxl": "single-file SDXL checkpoint",
@@ -80,15 +50,26 @@ def add_options(parser: argparse.ArgumentParser, method: str) -> None:
     group = parser.add_argument_group(f"settings; each replaces the {'preset' if supir else 'published one'}")
     if supir:
         group.add_argument("--preset", choices=PRESETS, default="quality", help="(%(default)s)")
-    for name, kind, text in COMMON + (SUPIR if supir else INSTANTIR):
-        group.add_argument(f"--{name}", type=kind, help=text)
-    group.add_argument(
-        "--shifting", action="store_true", default=None, help="move the tile grid at every step"
-    )
-    if supir:
-        for name, text in (("cfg", "guidance scale"), ("control", "strength of the adaptor")):
-            text = f"{text} at the first noise level and at the last"
-            group.add_argument(f"--{name}", nargs=2, type=float, metavar=("START", "END"), help=text)
+    for name, described in knobs(Settings if supir else InstantSettings).items():
+        _add_knob(group, name, described)
+
+
+def _add_knob(group: Any, name: str, described: Knob) -> None:
+    names = [f"--{alias.replace('_', '-')}" for alias in (name, *ALIASES.get(name, ()))]
+    default, text = described.default, described.text.replace("%", "%%")
+    if isinstance(default, bool):
+        group.add_argument(*names, dest=name, action="store_true", default=None, help=text)
+    elif isinstance(default, LinearSchedule):
+        shown = f"{described.range()}, default {default.start:g} {default.end:g}"
+        text = f"{text} At the first noise level and at the last, linear in between. ({shown})"
+        group.add_argument(*names, dest=name, nargs=2, type=float, metavar=("START", "END"), help=text)
+    elif isinstance(default, str):
+        shown = f" (default {default})" if described.choices else ""
+        group.add_argument(*names, dest=name, choices=described.choices or None, help=text + shown)
+    else:
+        kind = float if isinstance(default, float) else int
+        shown = f"{described.range()}, default {'automatic' if default is None else format(default, 'g')}"
+        group.add_argument(*names, dest=name, type=kind, metavar="N", help=f"{text} ({shown})")
 
 
 def settings_from(options: argparse.Namespace) -> Settings | InstantSettings:
@@ -110,7 +91,12 @@ def _add_pictures(parser: argparse.ArgumentParser) -> None:
     text = "folder, or a .png for a single picture"
     add("-o", "--output", type=Path, required=True, metavar="OUT", help=text)
     size = parser.add_mutually_exclusive_group()
-    size.add_argument("--scale", type=float, default=2.0, help="enlargement (%(default)s)")
+    size.add_argument(
+        "--scale",
+        type=float,
+        default=SCALE.default,
+        help=f"{SCALE.text} ({SCALE.range()}, default %(default)s)",
+    )
     size.add_argument("--size", type=_size, metavar="WxH", help="exact size of the result instead")
     add(
         "--caption",
@@ -149,29 +135,13 @@ def _add_captions(parser: argparse.ArgumentParser) -> None:
         "A model describes stage 1 of the pictures that have no caption. Trust it for scenery; for portraits and anything "
         "with text or logos write a short noun phrase yourself.",
     ).add_argument
-    add(
-        "--captioner",
-        metavar="MODEL",
-        help=f"folder or hub id of an image-text-to-text model, such as {LLAVA}",
-    )
-    add(
-        "--caption-precision",
-        choices=PRECISIONS,
-        default="auto",
-        help="of its weights (%(default)s); 8bit and 4bit need bitsandbytes and accelerate",
-    )
-    add(
-        "--caption-device",
-        metavar="DEVICE",
-        help="where it runs, --device by default; spread for several GPUs",
-    )
-    add(
-        "--caption-tiles",
-        action="store_true",
-        help="a caption for each tile; else from the .tiles.txt, a line each",
-    )
-    add(
-        "--save-captions",
-        action="store_true",
-        help="write .txt or .tiles.txt beside each picture, for the next run",
-    )
+    text = f"folder or hub id of an image-text-to-text model, such as {LLAVA}"
+    add("--captioner", metavar="MODEL", help=text)
+    text = "of its weights (%(default)s); 8bit and 4bit need bitsandbytes and accelerate"
+    add("--caption-precision", choices=PRECISIONS, default="auto", help=text)
+    text = "where it runs, --device by default; spread for several GPUs"
+    add("--caption-device", metavar="DEVICE", help=text)
+    text = "a caption for each tile; else from the .tiles.txt, a line each"
+    add("--caption-tiles", action="store_true", help=text)
+    text = "write .txt or .tiles.txt beside each picture, for the next run"
+    add("--save-captions", action="store_true", help=text)

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from ..files.pictures import to_image, to_tensor
+from ..files.convert import to_image, to_tensor
 
 RESIZE_MODES = ("area", "bilinear", "bicubic")
 

@@ -22,6 +22,10 @@ NESTED = ("image_proj", "ip_adapter")
 """Parts that are dictionaries of their own in a pickle."""
 
 
+DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
+"""What weights may be computed with, by name."""
+
+
 class UnsupportedCheckpointError(ValueError):
     """A file that is not what was asked for; the message says what it is and what was expected."""
 
@@ -61,9 +65,7 @@ class Checkpoint:
         parts = Counter(".".join(key.split(".")[:depth]) for key in self.shapes)
         listed = ", ".join(f"{part} ({count})" for part, count in sorted(parts.items()))
         parameters = sum(math.prod(shape) for shape in self.shapes.values())
-        return (
-            f"{self.kind}, {parameters / 1e6:,.1f} M parameters, {self.path.stat().st_size:,} bytes: {listed}"
-        )
+        return f"{self.kind}, {parameters / 1e6:,.1f} M parameters, {self.path.stat().st_size:,} bytes: {listed}"
 
     def require(self, kind: str) -> None:
         """Raise UnsupportedCheckpointError unless the file is of this kind."""

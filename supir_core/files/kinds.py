@@ -5,9 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-EXPECTED = (
-    "a single-file SDXL checkpoint, SUPIR weights (SUPIR-v0Q or SUPIR-v0F) or one of InstantIR's three files"
-)
+EXPECTED = "a single-file SDXL checkpoint, SUPIR weights (SUPIR-v0Q or SUPIR-v0F) or one of InstantIR's three files"
 
 SUPIR, SDXL = "SUPIR weights", "an SDXL checkpoint"
 ADAPTER, AGGREGATOR = "an InstantIR adapter", "an InstantIR aggregator"

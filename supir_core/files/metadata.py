@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape
 
-from ..restoration.settings import CommonSettings
-
 SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/compositeWithTrainedAlgorithmicMedia"
 """IPTC's digital source type: a composite that includes trained algorithmic media."""
 
-DESCRIPTION = (
-    "Generative restoration ({}). Detail is reconstructed by a trained model and may differ from the scene."
-)
+DESCRIPTION = "Generative restoration ({}). Detail is reconstructed by a trained model and may differ from the scene."
 
 XMP_KEYWORD = "XML:com.adobe.xmp"
 
@@ -26,14 +22,16 @@ class Label:
     """What is written into the file.
 
     Attributes:
-        settings: how the picture was restored.
+        method: what restored the picture.
+        settings: how, by name.
         caption: what the prompt began with.
         scale: factor of enlargement.
         size: exact (height, width) that was asked for instead.
         models: SHA-256 of each model file, by file name.
     """
 
-    settings: CommonSettings
+    method: str
+    settings: Mapping[str, Any]
     caption: str
     scale: float
     size: tuple[int, int] | None
@@ -41,11 +39,11 @@ class Label:
 
     def text(self) -> dict[str, str]:
         """The PNG text entries."""
-        settings = asdict(self.settings)
+        settings = dict(self.settings)
         size = {"size": self.size} if self.size else {"scale": self.scale}
         return {
-            **provenance(self.settings.method),
-            "supir.seed": str(self.settings.seed),
+            **provenance(self.method),
+            "supir.seed": str(settings["seed"]),
             "supir.caption": self.caption,
             "supir.positive": settings.pop("positive"),
             "supir.negative": settings.pop("negative"),

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-import numpy as np
-import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
+from .convert import as_tensor, to_image, to_tensor
 from .metadata import Label, png_info
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")
@@ -20,7 +20,7 @@ class UnreadablePictureError(ValueError):
     """A file that is not a picture, or a damaged one."""
 
 
-def read_picture(path: Path) -> Tensor:
+def read_picture(path: str | Path) -> Tensor:
     """Read a picture upright as ``(1, 3 or 4, H, W)`` in [0, 1], the fourth channel where it has transparency.
 
     Raises:
@@ -37,19 +37,18 @@ def read_picture(path: Path) -> Tensor:
         ) from error
 
 
-def to_tensor(image: Image.Image) -> Tensor:
-    """Any Pillow image as ``(1, 3 or 4, H, W)`` in [0, 1]."""
-    if image.mode.startswith("I"):  # 16 bit grey
-        grey = torch.from_numpy(np.asarray(image).astype(np.float32) / 65535)
-        return grey.clamp(0, 1)[None, None].repeat(1, 3, 1, 1)
-    image = image.convert("RGBA" if image.has_transparency_data else "RGB")
-    pixels = torch.from_numpy(np.asarray(image).copy())
-    return pixels.permute(2, 0, 1)[None].float() / 255
+def save_picture(path: str | Path, picture: Any) -> None:
+    """Write one picture of any kind that ``restore`` gives as PNG, whole or not at all.
 
-
-def to_image(picture: Tensor) -> Image.Image:
-    """``(3 or 4, H, W)`` in [0, 1] as a Pillow image of 8 bits."""
-    return Image.fromarray((picture * 255).round().byte().permute(1, 2, 0).cpu().numpy())
+    Raises:
+        ValueError: there are several pictures, or the name does not end in .png.
+    """
+    tensor, _ = as_tensor(picture)
+    if len(tensor) > 1:
+        raise ValueError(f"got {len(tensor)} pictures for one file; save them one by one, such as picture[:1]")
+    if Path(path).suffix.lower() != ".png":
+        raise ValueError(f"{path}: results are written as PNG; name a .png file")
+    save_png(Path(path), tensor[0])
 
 
 def save_png(path: Path, picture: Tensor, label: Label | None = None) -> None:

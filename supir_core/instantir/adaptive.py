@@ -98,13 +98,7 @@ def _assembled(parts: Sequence[tuple[Tile | None, Tensor]], like: Tensor) -> Ten
     """The previews of all the tiles as one, averaged where they overlap."""
     total, count = torch.zeros_like(like), torch.zeros_like(like[:1, :1])
     for tile, part in parts:
-        where = (...,)
-        if tile is not None:
-            where = (
-                ...,
-                slice(tile.top, tile.top + tile.height),
-                slice(tile.left, tile.left + tile.width),
-            )
+        where = tile.window if tile else (...,)
         total[where] += part
         count[where] += 1
     return total / count

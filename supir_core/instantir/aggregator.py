@@ -108,9 +108,7 @@ class Aggregator(Encoder):
         emb = self.embed(timesteps, y)
         h = torch.cat([run_block(self.input_blocks[0], z_lq, emb, None), self.ref_conv_in(preview)], dim=2)
         skips = [_split(self.controlnet_down_blocks[0], h)]
-        for block, fuse in zip(
-            list(self.input_blocks)[1:], list(self.controlnet_down_blocks)[1:], strict=True
-        ):
+        for block, fuse in zip(list(self.input_blocks)[1:], list(self.controlnet_down_blocks)[1:], strict=True):
             h = run_block(block, h, emb, None)
             skips.append(_split(fuse, h))
         return Residuals(skips, _split(self.controlnet_mid_block, run_block(self.middle_block, h, emb, None)))

@@ -18,7 +18,7 @@ from ..sdxl.unet import UNet
 from .adaptive import Adaptive
 from .aggregator import Aggregator, ResidualFusion, Residuals, check_height
 from .correction import Correction, Rows
-from .image_attention import ImageAdapter, KeyValue, Modulation, TextAndImage, attention_sites, modulate
+from .image_attention import ImageAdapter, KeyValue, Modulation, TextAndImage, attention_sites, image_rows
 from .previewer import PreviewerLora
 from .sampling import Control, step_at
 
@@ -43,44 +43,34 @@ class Networks:
 class ImagePrompt:
     """The damaged picture as the UNet's layers read it at every step, for one run of a sampler.
 
-    All of it is made here, without the previewer's branches and with them; the adapter is not needed afterwards.
+    All that needs the adapter is made here, without the previewer's branches and with them.
 
     Args:
         networks: of which UNet, adapter and previewer are used.
-        features: DINOv2 features of every row of a call, ``(copies * B, 257, feature_width)``.
-        y: pooled text and sizes of the same rows, ``(copies * B, vector_width)``.
+        features: DINOv2 features for each prompt of a call, ``(1 or B, 257, feature_width)``.
+        y: pooled text and sizes of the rows of a call, prompts, then pictures, ``(prompts * B, vector_width)``.
         sigmas: the noise levels of the run, ending in 0, ``(steps + 1,)``.
-        copies: rows of a picture in a call: 2 with guidance, else 1.
     """
 
-    def __init__(self, networks: Networks, features: Tensor, y: Tensor, sigmas: Tensor, copies: int):
+    def __init__(self, networks: Networks, features: Sequence[Tensor], y: Tensor, sigmas: Tensor):
         self.sigmas = sigmas
-        self.copies = copies
+        self.prompts = range(len(features))
+        self.pictures = len(y) // len(features)
         timesteps = nearest_index(sigmas[:-1]).to(y.device)
         steps, rows = len(timesteps), len(y)
         embedding = networks.unet.embed(timesteps.repeat_interleave(rows), y.repeat(steps, 1))
         embedding = embedding.unflatten(0, (steps, rows))
-        self._read: dict[bool, list[KeyValue]] = {}
+        self._read: dict[bool, list[list[KeyValue]]] = {}
         self._modulations: dict[bool, list[Modulation]] = {}
         for branched in (False, True):
             with networks.previewer.applied_to(adapter=networks.adapter) if branched else nullcontext():
-                self._read[branched] = networks.adapter.read(features)
+                self._read[branched] = [networks.adapter.read(some.to(y)) for some in features]
                 self._modulations[branched] = networks.adapter.modulations(embedding)
-        self._made: dict[bool, tuple[object, list[KeyValue]]] = {}
 
     def at(self, step: int, branched: bool, tiles: int) -> list[KeyValue]:
-        """Keys and values of every layer at a step, for rows (copies, tiles, B); all tiles of a step share them."""
-        key = (step, tiles)
-        if branched not in self._made or self._made[branched][0] != key:
-            now = [Modulation(m.k[step], m.v[step]) for m in self._modulations[branched]]
-            made = modulate(self._read[branched], now)
-            if tiles > 1:
-                made = [KeyValue(*(self._repeat(part, tiles) for part in kv)) for kv in made]
-            self._made[branched] = (key, made)
-        return self._made[branched][1]
-
-    def _repeat(self, part: Tensor, tiles: int) -> Tensor:
-        return part.unflatten(0, (self.copies, -1)).repeat(1, tiles, 1, 1).flatten(0, 1)
+        """Keys and values of every layer at a step, for rows (prompts, tiles, B)."""
+        now = [Modulation(m.k[step], m.v[step]) for m in self._modulations[branched]]
+        return image_rows(self._read[branched], now, self.prompts, self.pictures, tiles)
 
 
 @dataclass(frozen=True)
@@ -144,9 +134,7 @@ class InstantDenoiser:
         """The denoiser of a batch of tiles (tile-major rows), each with its own crop; the image prompt is shared."""
         return replace(self, z_lq=crop_tiles(self.z_lq, tiles), tiles=tiles)
 
-    def _eps(
-        self, rows: Rows, text: TextContext, step: int, branched: bool, residuals: Residuals | None
-    ) -> Tensor:
+    def _eps(self, rows: Rows, text: TextContext, step: int, branched: bool, residuals: Residuals | None) -> Tensor:
         unet, previewer = self.networks.unet, self.networks.previewer
         image = self.image.at(step, branched, max(len(self.tiles), 1))
         context = TextAndImage(text, dict(zip(attentions(unet), image, strict=True)))
@@ -191,7 +179,6 @@ def build_denoiser(
     weight = next(networks.unet.parameters())
     first = 0 if cfg > 1 else 1
     rows = Conditioning.concatenate([prompt.rows(len(z_lq)) for prompt in prompts[first:]])
-    both = torch.cat([part.expand(len(z_lq), -1, -1) for part in features[first:]]).to(weight)
-    image = ImagePrompt(networks, both, rows.vector.to(weight), sigmas, 2 - first)
+    image = ImagePrompt(networks, features[first:], rows.vector.to(weight), sigmas)
     correction = Correction(control or Control(), adaptive or Adaptive(), sigmas)
     return InstantDenoiser(networks, correction, image, z_lq, prompts[first:], cfg)

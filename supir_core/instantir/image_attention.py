@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -155,6 +156,36 @@ def modulate(read: Sequence[KeyValue], modulations: Sequence[Modulation]) -> lis
         KeyValue(*(_adapt(*pair) for pair in zip(kv, modulation, strict=True)))
         for kv, modulation in zip(read, modulations, strict=True)
     ]
+
+
+def image_rows(
+    read: Sequence[Sequence[KeyValue]],
+    modulations: Sequence[Modulation],
+    prompts: Sequence[int],
+    pictures: int,
+    tiles: int = 1,
+) -> list[KeyValue]:
+    """Keys and values of every layer for the rows of a call: prompts, then tiles, then pictures.
+
+    Args:
+        read: of each prompt, what ``ImageAdapter.read`` made of its features, of 1 row or one for each picture.
+        modulations: of the rows of the call, or of those without tiles.
+        prompts: which prompts the call has, as indices into ``read``.
+        pictures: how many are sampled together.
+        tiles: how many tiles of each picture are in the call.
+    """
+
+    def arranged(parts: Sequence[Tensor]) -> Tensor:
+        return torch.cat([part.expand(pictures, -1, -1).repeat(tiles, 1, 1) for part in parts])
+
+    def of_tiles(part: Tensor) -> Tensor:
+        if len(part) == len(prompts) * pictures * tiles:
+            return part
+        return part.unflatten(0, (len(prompts), -1)).repeat(1, tiles, 1).flatten(0, 1)
+
+    layers = zip(*(read[prompt] for prompt in prompts), strict=True)
+    image = [KeyValue(*map(arranged, zip(*layer, strict=True))) for layer in layers]
+    return modulate(image, [Modulation(*map(of_tiles, modulation)) for modulation in modulations])
 
 
 class TextAndImage(TextContext):

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
-from ..files.pictures import to_image
+from ..files.convert import to_image
 
 DINO = "facebook/dinov2-large"
 SHORT_SIDE, SIDE, PATCH = 256, 224, 14

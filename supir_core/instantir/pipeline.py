@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from ..files.convert import as_tensor
 from ..restoration.canvas import Restored, finish, plan_canvas
-from ..restoration.noise import seeded_noise, start_latent
-from ..restoration.progress import Progress, in_tiles
+from ..restoration.knobs import SCALE
+from ..restoration.noise import start_latent
+from ..restoration.progress import Progress, Report, sample_in_tiles, silent
 from ..restoration.prompts import encode_prompts
-from ..sdxl.vae import from_unit, to_unit
 from .adaptive import Adaptive
 from .denoiser import InstantDenoiser, build_denoiser
 from .model import InstantIRModel
@@ -23,12 +26,13 @@ from .settings import InstantSettings
 @torch.no_grad()
 def restore_instantir(
     model: InstantIRModel,
-    picture: Tensor,
+    picture: Any,
     settings: InstantSettings | None = None,
     *,
-    scale: float = 1.0,
+    scale: float = SCALE.default,
     size: tuple[int, int] | None = None,
     caption: str | Sequence[str] = "",
+    seed: int | torch.Generator | None = None,
     callback: Callable[[Progress], None] | None = None,
 ) -> Restored:
     """Restore pictures with InstantIR.
@@ -39,36 +43,37 @@ def restore_instantir(
 
     Args:
         model: from ``load_instantir``.
-        picture: ``(B, 3 or 4, H, W)`` in [0, 1]; a fourth channel is alpha, which is resized and kept.
+        picture: of any kind that ``restore`` takes.
         settings: how; the published ones by default.
-        scale: factor of enlargement.
-        size: exact (height, width) of the result instead.
+        scale: factor of enlargement, 0.1 to 16.
+        size: exact (height, width) of the result in pixels instead.
         caption: what the picture shows; the quality words follow. A sequence has one, for the whole picture.
+        seed: of the noise, in place of the settings' own, or a generator that draws one.
         callback: told of progress, with a preview latent after each step; an exception from it stops the work.
 
     Returns:
-        The restored and the enlarged damaged picture, of exactly the size asked for.
+        The restored and the enlarged damaged picture, of exactly the size asked for, of the kind and on the device of
+        ``picture``.
 
     Raises:
-        ValueError: the picture is not of that form.
+        ValueError: the picture is not of such a form, or there are several captions.
     """
-    settings = settings or InstantSettings()
-    canvas = plan_canvas(model, picture, settings, scale, size)
-    report = callback or (lambda progress: None)
-    report(Progress("encode", 0, 1))
-    placed = canvas.place(picture[:, :3].to(model.device, torch.float32))
-    with model.at_work(model.vae):
-        z_lq = model.vae.encode(from_unit(placed), tile=settings.vae_tile)
-    features = perceive_pair(model, placed)
+    settings = (settings or InstantSettings()).seeded(seed)
     captions = [caption] if isinstance(caption, str) else list(caption) or [""]
     if len(captions) > 1:
-        raise ValueError(
-            f"got {len(captions)} captions, but InstantIR takes one for the whole picture; give one"
-        )
-    positives, negative = encode_prompts(model, captions, settings.positive, settings.negative)
+        raise ValueError(f"got {len(captions)} captions, but InstantIR takes one for the whole picture; give one")
+    picture, back = as_tensor(picture)
+    canvas = plan_canvas(picture, settings, scale, size, model.min_side)
+    report = callback or silent
+    report(Progress("encode", 0, 1))
+    placed = canvas.place(picture[:, :3].to(model.device))
+    z_lq = model.encode(placed, settings.vae_memory)
+    features = perceive_pair(model, canvas.visible(placed))  # as published, a picture has no padding
+    report(Progress("encode", 1, 1))
+    (positive,), negative = encode_prompts(model.encode_texts, captions, settings.positive, settings.negative)
     height, width = (min(side, settings.tile) for side in canvas.outer)  # what the networks see at once
     sizes = (height, width, 0, 0, height, width)
-    prompts = negative.with_sizes(sizes), positives[0].with_sizes(sizes)
+    prompts = negative.with_sizes(sizes), positive.with_sizes(sizes)
     sigmas = instantir_sigmas(settings.steps)
     with model.at_work(model.unet, model.previewer):
         with model.at_work(model.adapter):
@@ -85,9 +90,9 @@ def restore_instantir(
         with model.at_work(model.aggregator):
             latent = sample(denoiser, sigmas, settings, report)
     report(Progress("decode", 0, 1))
-    with model.at_work(model.vae):
-        image = to_unit(model.vae.decode(latent, settings.vae_tile))
-    return finish(image, placed, picture, canvas, settings)
+    image = model.decode(latent, settings.vae_memory)
+    report(Progress("decode", 1, 1))
+    return Restored(*map(back, finish(image, placed, picture, canvas, settings)))
 
 
 def perceive_pair(model: InstantIRModel, picture: Tensor) -> tuple[Tensor, Tensor]:
@@ -98,21 +103,9 @@ def perceive_pair(model: InstantIRModel, picture: Tensor) -> tuple[Tensor, Tenso
     return features[:1], features[1:]
 
 
-def sample(
-    denoiser: InstantDenoiser,
-    sigmas: Tensor,
-    settings: InstantSettings,
-    report: Callable[[Progress], None],
-) -> Tensor:
-    """Sample the restored latent, in tiles where it is larger than one: shaped as ``denoiser.z_lq``."""
+def sample(denoiser: InstantDenoiser, sigmas: Tensor, settings: InstantSettings, report: Report) -> Tensor:
+    """Sample the restored latent, shaped as ``denoiser.z_lq``."""
     z_lq = denoiser.z_lq
-    tiled, report_step = in_tiles(denoiser, z_lq, sigmas, settings, report)
-
-    def on_step(step: int, denoised: Tensor) -> None:
-        denoiser.correction.end_step(denoised)
-        report_step(step, denoised)
-
-    noise = seeded_noise([settings.seed + row for row in range(len(z_lq))])
-    first = noise(z_lq.float())
-    x = noised(z_lq, first, sigmas) if settings.start == "picture" else start_latent(first, sigmas)
-    return sample_ddpm(tiled, x, sigmas, noise, callback=on_step)
+    start = partial(noised, z_lq) if settings.start == "picture" else start_latent
+    end_step = denoiser.correction.end_step
+    return sample_in_tiles(denoiser, sample_ddpm, start, z_lq, sigmas, settings, report, end_step)

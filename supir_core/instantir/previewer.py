@@ -114,9 +114,7 @@ class PreviewerLora(nn.Module):
         operations: where the layers come from, ``torch.nn`` or the host's namespace of the same form.
     """
 
-    def __init__(
-        self, config: UNetConfig, resampler: ResamplerConfig, rank: int = RANK, operations: Any = nn
-    ):
+    def __init__(self, config: UNetConfig, resampler: ResamplerConfig, rank: int = RANK, operations: Any = nn):
         super().__init__()
         with torch.device("meta"):
             unet, adapter = UNet(config), ImageAdapter(config, resampler)
@@ -149,8 +147,7 @@ def lora_targets_adapter(adapter: nn.Module) -> dict[str, nn.Module]:
     return {
         path: layer
         for path, layer in adapter.named_modules()
-        if isinstance(layer, nn.Linear)
-        and (path.startswith("ip_adapter.") or path.endswith(RESAMPLER_TOUCHED))
+        if isinstance(layer, nn.Linear) and (path.startswith("ip_adapter.") or path.endswith(RESAMPLER_TOUCHED))
     }
 
 

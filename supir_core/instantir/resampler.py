@@ -98,9 +98,7 @@ class Resampler(nn.Module):
         self.latents = nn.Parameter(torch.empty(1, config.tokens, config.width))
         self.proj_in = operations.Linear(config.feature_width, config.width)
         self.layers = nn.ModuleList(
-            nn.ModuleList(
-                [PerceiverAttention(config, operations, attention), _feed_forward(config, operations)]
-            )
+            nn.ModuleList([PerceiverAttention(config, operations, attention), _feed_forward(config, operations)])
             for _ in range(config.depth)
         )
         self.proj_out = operations.Linear(config.width, config.context_width)

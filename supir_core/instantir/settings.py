@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
+from ..restoration.knobs import knob, knobs
 from ..restoration.settings import CommonSettings
 from .adaptive import MODES
 from .sampling import MOST_STEPS, Control
@@ -23,53 +24,58 @@ NEGATIVE_PROMPT = (
 )
 """What the release's guidance leads away from."""
 
-CHOICES = {"adaptive": MODES, "start": ("picture", "noise")}
+
+def _share(default: float, text: str) -> Any:
+    return knob(default, text, least=0.0, most=1.0, step=0.01)
 
 
 @dataclass(frozen=True)
 class InstantSettings(CommonSettings):
-    """How to restore with InstantIR. Sizes are in pixels of the result; see CommonSettings for the others.
-
-    Attributes:
-        steps: sampling steps.
-        cfg: classifier-free guidance; larger invents more detail, 3 to 5 against over-smooth results, at most 1 is off.
-        control: strength of the correction by the aggregator, 0 to 1; see ``sampling.Control`` for this and the shares.
-        control_start: share of the steps at which it begins.
-        control_end: share at which it stops; below 1 is creative restoration.
-        preview_start: share at which the previewer begins; more is closer to the input.
-        preview_end: share at which it stops.
-        adaptive: adaptive restoration: ``"none"``, ``"residual"`` or ``"reference"``; see ``adaptive``.
-        start: sample from the damaged ``"picture"`` under noise, or from ``"noise"`` alone.
-        positive: quality words that follow the caption.
-        negative: what to keep away from.
-    """
+    """How to restore with InstantIR. See CommonSettings for what it shares with SUPIR, ``Control`` for the shares."""
 
     method: ClassVar[str] = "InstantIR"
 
-    steps: int = 30
-    cfg: float = 7.0
-    control: float = 1.0
-    control_start: float = 0.0
-    control_end: float = 1.0
-    preview_start: float = 0.0
-    preview_end: float = 1.0
-    adaptive: str = "none"
-    start: str = "picture"
-    positive: str = POSITIVE_PROMPT
-    negative: str = NEGATIVE_PROMPT
-    color_fix: str = "none"
-
-    def __post_init__(self) -> None:
-        """Refuse what cannot work, with a word on what would."""
-        super().__post_init__()
-        self.check_choices(CHOICES)
-        if not 1 <= self.steps <= MOST_STEPS:
-            raise ValueError(f"steps must be within 1 to {MOST_STEPS}, got {self.steps}")
-        self.schedule_of_control  # noqa: B018 (refuses shares that make no sense)
+    steps: int = knob(30, "Sampling steps: 30 as published.", least=1, most=MOST_STEPS)
+    cfg: float = knob(
+        7.0,
+        "Guidance scale. 7 as published; 3 to 5 keeps skin and texture from looking too smooth; 1 is off.",
+        least=1.0,
+        most=30.0,
+        step=0.1,
+    )
+    control: float = _share(1.0, "How closely the picture is followed; 0.1 and less is not at all.")
+    control_start: float = _share(0.0, "Share of the steps at which the picture begins to be followed.")
+    control_end: float = _share(
+        1.0,
+        "Share of the steps after which the picture is let go and the prompt decides: creative restoration. 1 is never; "
+        "0.6 to 0.8 helps against local distortion.",
+    )
+    preview_start: float = _share(
+        0.0,
+        "Share of the steps before the first preview; until then the damaged picture itself is followed. 0.1 to 0.4 keeps "
+        "closer to it.",
+    )
+    preview_end: float = _share(1.0, "Share of the steps after the last preview.")
+    adaptive: str = knob(
+        "none",
+        "Adaptive restoration: residual lets the settling of the previews weaken the correction, as the published code can; "
+        "reference blends damaged picture and preview, as the paper says. none as published.",
+        choices=MODES,
+    )
+    start: str = knob(
+        "picture",
+        "What sampling starts from: the damaged picture under noise, or noise.",
+        choices=("picture", "noise"),
+    )
+    positive: str = knob(POSITIVE_PROMPT, "Quality words that follow every caption, the release's by default.")
+    negative: str = knob(NEGATIVE_PROMPT, "What to keep away from, the release's by default.")
+    color_fix: str = knob(
+        "none",
+        "Colours of the damaged picture: wavelet its low frequencies, adain its mean and contrast; none as published.",
+        choices=knobs(CommonSettings)["color_fix"].choices,
+    )
 
     @property
     def schedule_of_control(self) -> Control:
         """How strongly and when aggregator and previewer work."""
-        return Control(
-            self.control, self.control_start, self.control_end, self.preview_start, self.preview_end
-        )
+        return Control(self.control, self.control_start, self.control_end, self.preview_start, self.preview_end)

@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..sdxl.model import SdxlModel
 from .colorfix import fix_color
+from .knobs import SCALE
 from .settings import SIDE_MULTIPLE, CommonSettings
 
 
@@ -44,27 +44,34 @@ class Canvas(NamedTuple):
         bottom, right = (outer - inner for outer, inner in zip(self.outer, self.inner, strict=True))
         return F.pad(image, (0, right, 0, bottom), mode="replicate")
 
+    def visible(self, image: Tensor) -> Tensor:
+        """Cut the padding off."""
+        return image[:, :, : self.inner[0], : self.inner[1]]
+
     def take(self, image: Tensor) -> Tensor:
         """Cut the padding off and resize to the target."""
-        return resize(image[:, :, : self.inner[0], : self.inner[1]], self.target)
+        return resize(self.visible(image), self.target)
 
 
 def plan_canvas(
-    model: SdxlModel, picture: Tensor, settings: CommonSettings, scale: float, size: tuple[int, int] | None
+    picture: Tensor, settings: CommonSettings, scale: float, size: tuple[int, int] | None, min_side: int
 ) -> Canvas:
-    """Lay out pictures; arguments as in :func:`restore`.
+    """Lay out pictures.
+
+    Args:
+        picture: ``(B, C, H, W)``.
+        settings: whose shortest side counts where it is set.
+        scale: factor of enlargement.
+        size: exact (height, width) of the result instead.
+        min_side: shortest side that the model works well at.
 
     Raises:
-        ValueError: the picture is not of the form expected, or the scale is not above 0.
+        ValueError: the scale or the size is not within what makes sense.
     """
-    _check_picture(picture)
-    target = target_size(picture, scale, size)
-    return Canvas.plan(target, model.min_side if settings.min_side is None else settings.min_side)
+    return Canvas.plan(target_size(picture, scale, size), settings.min_side or min_side)
 
 
-def finish(
-    image: Tensor, start: Tensor, picture: Tensor, canvas: Canvas, settings: CommonSettings
-) -> Restored:
+def finish(image: Tensor, start: Tensor, picture: Tensor, canvas: Canvas, settings: CommonSettings) -> Restored:
     """Fix the colours of ``image`` by ``start``, cut both to the target and give them the alpha of ``picture``."""
     image = fix_color(image, start, settings.color_fix, settings.color_strength).clamp_(0, 1)
     alpha = resize(picture[:, 3:].to(image), canvas.target)
@@ -75,12 +82,15 @@ def target_size(picture: Tensor, scale: float, size: tuple[int, int] | None = No
     """(height, width) of the result: ``size``, else the picture's times ``scale``.
 
     Raises:
-        ValueError: the scale is not above 0.
+        ValueError: the scale is out of its range, or a side of the size is not a whole number above 0.
     """
-    if scale <= 0:
-        raise ValueError(f"scale must be above 0, got {scale}")
-    height, width = (max(1, round(side * scale)) for side in picture.shape[2:])
-    return size or (height, width)
+    if size is None:
+        SCALE.check("scale", scale)
+        height, width = (max(1, round(side * scale)) for side in picture.shape[2:])
+        return height, width
+    if len(size) != 2 or not all(isinstance(side, int) and side > 0 for side in size):
+        raise ValueError(f"size must be (height, width) in whole pixels above 0, got {size}")
+    return size
 
 
 def resize(image: Tensor, size: tuple[int, int]) -> Tensor:
@@ -88,11 +98,3 @@ def resize(image: Tensor, size: tuple[int, int]) -> Tensor:
     if tuple(image.shape[2:]) == tuple(size) or not image.shape[1]:
         return image if image.shape[1] else image.new_zeros(len(image), 0, *size)
     return F.interpolate(image, size=size, mode="bicubic", antialias=True).clamp_(0, 1)
-
-
-def _check_picture(picture: Tensor) -> None:
-    if picture.ndim != 4 or picture.shape[1] not in (3, 4) or 0 in picture.shape:
-        raise ValueError(
-            f"expected pictures of shape (B, 3 or 4, H, W) in [0, 1], got {tuple(picture.shape)}; "
-            "convert to RGB or RGBA and put the channels second"
-        )

@@ -7,6 +7,9 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+SEEDS = 2**64
+"""How many seeds there are; the one after the last is 0."""
+
 Noise = Callable[[Tensor], Tensor]
 """``noise(x)``: unit normal noise shaped as ``x``, a new draw at every call."""
 
@@ -23,6 +26,11 @@ def seeded_noise(seeds: Sequence[int]) -> Noise:
         return torch.stack(rows).to(x)
 
     return noise
+
+
+def row_noise(seed: int, rows: int) -> Noise:
+    """Noise of a batch whose row i has the seed ``seed + i``."""
+    return seeded_noise([(seed + row) % SEEDS for row in range(rows)])
 
 
 def start_latent(unit_noise: Tensor, sigmas: Tensor) -> Tensor:

@@ -7,8 +7,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from .denoiser import Denoiser
-from .noise import Callback
+from .noise import row_noise
 from .settings import CommonSettings
 from .tiling import TileableDenoiser, count_calls, tile_denoiser
 
@@ -22,17 +21,38 @@ class Progress(NamedTuple):
     preview: Tensor | None = None
 
 
-def in_tiles(
+Report = Callable[[Progress], None]
+
+
+def silent(progress: Progress) -> None:
+    """Tell nobody."""
+
+
+def sample_in_tiles(
     denoiser: TileableDenoiser,
-    z_lq: Tensor,
+    sampler: Callable[..., Tensor],
+    start: Callable[[Tensor, Tensor], Tensor],
+    like: Tensor,
     sigmas: Tensor,
     settings: CommonSettings,
-    report: Callable[[Progress], None],
-) -> tuple[Denoiser, Callback]:
-    """A denoiser in the tiles that the settings ask for, and a sampler's callback, which both report their progress."""
+    report: Report,
+    after_step: Callable[[Tensor], object] | None = None,
+) -> Tensor:
+    """Sample a latent, in tiles where it is larger than one, and report every network call and step.
+
+    Args:
+        denoiser: what denoises, and knows how to crop its own inputs.
+        sampler: ``sampler(denoiser, x, sigmas, noise, callback=...)``.
+        start: ``start(unit_noise, sigmas)``: where sampling starts.
+        like: a latent of the same shape and device, ``(B, 4, h, w)``.
+        sigmas: decreasing noise levels that end in 0.
+        settings: seed and tiles.
+        report: told of progress; an exception from it stops the sampling.
+        after_step: given the prediction of each step.
+    """
     window, overlap = settings.latent_tile
     grid = {"shifting": settings.shifting, "tiles_per_call": settings.tiles_per_call}
-    height, width = z_lq.shape[2:]
+    height, width = like.shape[2:]
     total = count_calls((height, width), window, overlap, sigmas[:-1].tolist(), **grid)
     done = 0
 
@@ -42,7 +62,10 @@ def in_tiles(
         done += 1
 
     def on_step(step: int, denoised: Tensor) -> None:
+        if after_step:
+            after_step(denoised)
         report(Progress("sample", done, total, denoised))
 
     tiled = tile_denoiser(denoiser, window, overlap, blend=settings.blend, on_tile=on_tile, **grid)
-    return tiled, on_step
+    noise = row_noise(settings.seed, len(like))
+    return sampler(tiled, start(noise(like.float()), sigmas), sigmas, noise, callback=on_step)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar
 
-from ..sdxl.conditioning import Conditioning
-from ..sdxl.model import SdxlModel
+Encoded = TypeVar("Encoded")
 
 
 def full_prompt(caption: str, quality: str) -> str:
@@ -14,14 +14,21 @@ def full_prompt(caption: str, quality: str) -> str:
 
 
 def encode_prompts(
-    model: SdxlModel, captions: Sequence[str], quality: str, negative: str
-) -> tuple[list[Conditioning], Conditioning]:
-    """Encode the captions with the quality words, and the negative prompt: positives, negative."""
-    texts = [full_prompt(caption, quality) for caption in captions]
-    with model.at_work(model.text):
-        encoded = model.text.encode([*texts, negative])
-    rows = [
-        Conditioning(context[None], vector[None])
-        for context, vector in zip(encoded.context, encoded.vector, strict=True)
-    ]
-    return rows[:-1], rows[-1]
+    encode: Callable[[Sequence[str]], Iterable[Encoded]],
+    captions: Sequence[str],
+    positive: str,
+    negative: str,
+) -> tuple[list[Encoded], Encoded]:
+    """Encode the captions, each followed by the quality words, and the negative prompt.
+
+    Args:
+        encode: encodes texts, the library's way or a host's.
+        captions: one for the whole picture, or one for each tile.
+        positive: quality words.
+        negative: what to keep away from.
+
+    Returns:
+        The positive prompts in the order of the captions, and the negative one.
+    """
+    *positives, last = encode([*(full_prompt(caption, positive) for caption in captions), negative])
+    return positives, last

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from functools import cache
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -23,6 +23,16 @@ class Tile(NamedTuple):
     height: int
     width: int
     number: int
+
+    @property
+    def window(self) -> tuple[Any, ...]:
+        """Index that cuts it out of a tensor ``(..., h, w)``."""
+        return ..., slice(self.top, self.top + self.height), slice(self.left, self.left + self.width)
+
+    def times(self, factor: int) -> Tile:
+        """The same window on something ``factor`` times as large."""
+        top, left, height, width = (factor * side for side in self[:4])
+        return Tile(top, left, height, width, self.number)
 
 
 class TileableDenoiser(Protocol):
@@ -47,9 +57,7 @@ def starts(length: int, window: int, stride: int, shift: int = 0) -> list[int]:
     return sorted({min(max(place, 0), last) for place in places})
 
 
-def tile_grid(
-    height: int, width: int, window: int, overlap: int, shift: tuple[int, int] = (0, 0)
-) -> list[Tile]:
+def tile_grid(height: int, width: int, window: int, overlap: int, shift: tuple[int, int] = (0, 0)) -> list[Tile]:
     """Tiles that cover a latent, row-major.
 
     Args:
@@ -121,7 +129,7 @@ def tile_weights(height: int, width: int, overlap: int, blend: str) -> Tensor:
 
 def crop_tiles(tensor: Tensor, tiles: Sequence[Tile]) -> Tensor:
     """Cut tiles of one size out of ``(B, C, h, w)``: ``(tiles * B, C, height, width)``, tile-major."""
-    return torch.cat([tensor[..., t.top : t.top + t.height, t.left : t.left + t.width] for t in tiles])
+    return torch.cat([tensor[tile.window] for tile in tiles])
 
 
 def tile_denoiser(
@@ -163,13 +171,8 @@ def tile_denoiser(
             if first == 0:  # a host may predict for several prompts along the channels
                 total = total.expand(-1, out.shape[1], -1, -1).clone()
             for tile, part in zip(group, out.chunk(len(group)), strict=True):
-                where = (
-                    ...,
-                    slice(tile.top, tile.top + tile.height),
-                    slice(tile.left, tile.left + tile.width),
-                )
-                total[where] += part * weights
-                weight[where] += weights
+                total[tile.window] += part * weights
+                weight[tile.window] += weights
         return total / weight
 
     return denoise

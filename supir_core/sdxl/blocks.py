@@ -83,9 +83,7 @@ class TextContext:
 class CrossAttention(nn.Module):
     """Attention over a context or a text; over the queries themselves where none is given."""
 
-    def __init__(
-        self, width: int, context_width: int, operations: Any = nn, attention: Attention = attention
-    ):
+    def __init__(self, width: int, context_width: int, operations: Any = nn, attention: Attention = attention):
         super().__init__()
         self.heads = width // HEAD_WIDTH
         self.attention = attention
@@ -134,9 +132,7 @@ class BasicTransformerBlock(nn.Module):
     A ``context_width`` of 0 leaves the attention over the text out.
     """
 
-    def __init__(
-        self, width: int, context_width: int, operations: Any = nn, attention: Attention = attention
-    ):
+    def __init__(self, width: int, context_width: int, operations: Any = nn, attention: Attention = attention):
         super().__init__()
         self.attn1 = CrossAttention(width, width, operations, attention)
         self.ff = FeedForward(width, operations)

@@ -30,9 +30,7 @@ class Conditioning:
     vector: Tensor
 
     @classmethod
-    def from_text(
-        cls, context: Tensor, pooled: Tensor, sizes: Sequence[float] = SIZE_CONDITION
-    ) -> Conditioning:
+    def from_text(cls, context: Tensor, pooled: Tensor, sizes: Sequence[float] = SIZE_CONDITION) -> Conditioning:
         """Add the size condition to encoded text; ``pooled`` is ``(B, pooled_width)``."""
         sinusoids = timestep_embedding(torch.tensor(sizes, device=pooled.device), SIZE_WIDTH).flatten()
         return cls(context, torch.cat([pooled, sinusoids.to(pooled).expand(len(pooled), -1)], dim=1))

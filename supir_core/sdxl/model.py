@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,15 +12,14 @@ import torch
 from torch import Tensor, nn
 
 from ..files.checkpoint import Checkpoint, UnsupportedCheckpointError
+from .conditioning import Conditioning
 from .config import UNetConfig, VAEConfig, without_prefix
 from .text import CLIP_G, CLIP_L, UNUSED, TextEncoders, text_state_dict
 from .unet import UNet
-from .vae import VAE
+from .vae import VAE, Encoder, from_unit, to_unit
 
 
-def assign(
-    module: nn.Module, tensors: dict[str, Tensor], source: str, plain: nn.Module | None = None
-) -> None:
+def assign(module: nn.Module, tensors: dict[str, Tensor], source: str, plain: nn.Module | None = None) -> None:
     """Give a module built on ``meta`` its weights, all of them or none.
 
     Args:
@@ -81,6 +80,23 @@ class SdxlModel:
         """Shortest side in pixels that the model works well at."""
         return min_side(self.unet.config)
 
+    def encode(self, picture: Tensor, memory: int, encoder: Encoder | None = None) -> Tensor:
+        """Pictures ``(B, 3, H, W)`` in [0, 1] to scaled latents; ``memory`` is the ``tile`` of :meth:`VAE.encode`."""
+        with self.at_work(self.vae, *([encoder] if encoder else [])):
+            return self.vae.encode(from_unit(picture), encoder, memory)
+
+    def decode(self, latent: Tensor, memory: int) -> Tensor:
+        """Scaled latents to pictures in [0, 1]."""
+        with self.at_work(self.vae):
+            return to_unit(self.vae.decode(latent, memory))
+
+    def encode_texts(self, texts: Sequence[str]) -> list[Conditioning]:
+        """What the UNet gets of each of the texts, under SUPIR's size condition."""
+        with self.at_work(self.text):
+            encoded = self.text.encode(list(texts))
+        rows = zip(encoded.context, encoded.vector, strict=True)
+        return [Conditioning(context[None], vector[None]) for context, vector in rows]
+
     @contextmanager
     def at_work(self, *modules: nn.Module):  # noqa: ANN201
         """Hold modules on the device for as long as they are used, so that each stage has its memory to itself."""
@@ -99,9 +115,7 @@ def min_side(config: UNetConfig) -> int:
     return 1024 if config.widths[0] >= SDXL_WIDTH else 64
 
 
-def defaults(
-    device: str | torch.device | None, dtype: torch.dtype | None
-) -> tuple[torch.device, torch.dtype]:
+def defaults(device: str | torch.device | None, dtype: torch.dtype | None) -> tuple[torch.device, torch.dtype]:
     """Where to compute, a GPU if there is one, and in what precision, float16 on a GPU."""
     device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     return device, dtype or (torch.float32 if device.type == "cpu" else torch.float16)
@@ -135,9 +149,7 @@ def load_vae(checkpoint: Checkpoint, dtype: torch.dtype | None = None, **seams: 
 
 def load_text(checkpoint: Checkpoint, tokenizer: Any, dtype: torch.dtype | None = None) -> TextEncoders:
     """Build SDXL's text encoders."""
-    keys = [
-        key for key in checkpoint.shapes if key.startswith((CLIP_L, CLIP_G)) and not UNUSED.fullmatch(key)
-    ]
+    keys = [key for key in checkpoint.shapes if key.startswith((CLIP_L, CLIP_G)) and not UNUSED.fullmatch(key)]
     text = build(
         checkpoint,
         lambda: TextEncoders(checkpoint.shapes, tokenizer),

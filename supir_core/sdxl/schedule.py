@@ -20,7 +20,10 @@ def training_sigmas() -> Tensor:
     return torch.from_numpy(np.sqrt((1 - abar) / abar)).float()
 
 
-def nearest_index(sigma: Tensor) -> Tensor:
-    """Timestep whose training sigma is nearest, by linear distance as released: ``(B,)`` -> ``(B,)`` int64."""
-    table = training_sigmas().to(sigma)
-    return (sigma[:, None] - table).abs().argmin(dim=1)
+def nearest_index(sigma: Tensor, table: Tensor | None = None) -> Tensor:
+    """Where the nearest of the training sigmas is, by linear distance as released: ``(B,)`` -> ``(B,)`` int64.
+
+    ``table`` holds a host's own training sigmas.
+    """
+    levels = (training_sigmas() if table is None else table).to(sigma)
+    return (sigma[:, None] - levels).abs().argmin(dim=1)

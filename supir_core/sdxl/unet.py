@@ -144,9 +144,7 @@ def run_layer(layer: nn.Module, h: Tensor, emb: Tensor, context: Tensor | TextCo
     return layer(h)
 
 
-def _transformer(
-    config: UNetConfig, level: int, depth: int, operations: Any, attention: Attention
-) -> list[nn.Module]:
+def _transformer(config: UNetConfig, level: int, depth: int, operations: Any, attention: Attention) -> list[nn.Module]:
     if not depth:
         return []
     return [SpatialTransformer(config.widths[level], depth, config.context_width, operations, attention)]
@@ -162,9 +160,7 @@ def _input_blocks(config: UNetConfig, operations: Any, attention: Attention) -> 
         for _ in range(2):
             depth = config.input_depths[len(blocks)]
             residual = ResBlock(channels, config.embedding_width, width, operations)
-            blocks.append(
-                nn.ModuleList([residual, *_transformer(config, level, depth, operations, attention)])
-            )
+            blocks.append(nn.ModuleList([residual, *_transformer(config, level, depth, operations, attention)]))
             channels = width
     return list(blocks)
 

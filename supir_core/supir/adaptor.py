@@ -68,6 +68,4 @@ class Adaptor(nn.Module):
         strength: float,
     ) -> ConnectorFusion:
         """Run the control encoder (see there) and return its features as a fusion of ``strength``."""
-        return ConnectorFusion(
-            self.project_modules, self.control_model(z_lq, x, timesteps, context, y), strength
-        )
+        return ConnectorFusion(self.project_modules, self.control_model(z_lq, x, timesteps, context, y), strength)

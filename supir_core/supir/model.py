@@ -75,9 +75,7 @@ def load_adaptor(checkpoint: Checkpoint, dtype: torch.dtype | None = None, **sea
     keys = [key for key in checkpoint.shapes if not key.startswith("denoise_encoder.")]
     return build(
         checkpoint,
-        lambda **given: Adaptor(
-            UNetConfig.from_shapes(without_prefix(checkpoint.shapes, "control_model.")), **given
-        ),
+        lambda **given: Adaptor(UNetConfig.from_shapes(without_prefix(checkpoint.shapes, "control_model.")), **given),
         lambda _: checkpoint.tensors(keys, dtype),
         **seams,
     )

@@ -1,122 +1,105 @@
-"""Picture in, picture out."""
+"""Picture in, picture out, with SUPIR."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from ..files.convert import as_tensor
 from ..restoration.canvas import Canvas, Restored, finish, plan_canvas
-from ..restoration.noise import seeded_noise, start_latent
-from ..restoration.progress import Progress, in_tiles
+from ..restoration.knobs import SCALE
+from ..restoration.noise import start_latent
+from ..restoration.progress import Progress, Report, sample_in_tiles, silent
 from ..restoration.prompts import encode_prompts
 from ..restoration.tiling import tile_grid
 from ..sdxl.config import LATENT_PIXELS
-from ..sdxl.vae import from_unit, to_unit
 from .denoiser import GuidedDenoiser
 from .model import SupirModel
-from .sampling import sample_restore_dpmpp_2m_sde, sample_restore_edm, schedule
-from .settings import PRESETS, Settings
+from .sampling import published_sampler, schedule
+from .settings import Settings, preset
+from .stage1 import Stage1, encode_stage1
 
 
 @torch.no_grad()
 def restore(
     model: SupirModel,
-    picture: Tensor,
-    settings: Settings = PRESETS["quality"],
+    picture: Any,
+    settings: Settings | str = "quality",
     *,
-    scale: float = 1.0,
+    scale: float = SCALE.default,
     size: tuple[int, int] | None = None,
     caption: str | Sequence[str] = "",
+    seed: int | torch.Generator | None = None,
     callback: Callable[[Progress], None] | None = None,
 ) -> Restored:
     """Restore pictures with SUPIR.
 
     Args:
         model: from ``load_model``.
-        picture: ``(B, 3 or 4, H, W)`` in [0, 1]; a fourth channel is alpha, which is resized and kept.
-        settings: how; a preset or ``dataclasses.replace`` of one.
-        scale: factor of enlargement.
-        size: exact (height, width) of the result instead.
+        picture: a tensor ``(B, 3 or 4, H, W)``, a numpy array ``(H, W, 3 or 4)`` or a batch of them, uint8 or floats in
+            [0, 1], or a Pillow image. A fourth channel is alpha, which is resized and kept.
+        settings: how: a preset by its name, or a ``Settings`` (see ``preset``).
+        scale: factor of enlargement, 0.1 to 16.
+        size: exact (height, width) of the result in pixels instead.
         caption: what the picture shows; several are one for each tile, row-major.
+        seed: of the noise, in place of the settings' own, or a generator that draws one.
         callback: told of progress, with a preview latent after each step; an exception from it stops the work.
 
     Returns:
-        The restored and the stage-1 picture, of exactly the size asked for.
+        The restored and the stage-1 picture, of exactly the size asked for, of the kind and on the device of ``picture``.
 
     Raises:
-        ValueError: the picture is not of that form, or the number of captions does not fit the tiles.
+        ValueError: the picture is not of such a form, there is no such preset, or the number of captions does not fit the
+            tiles.
     """
-    canvas = plan_canvas(model, picture, settings, scale, size)
-    report = callback or (lambda progress: None)
+    settings = (preset(settings) if isinstance(settings, str) else settings).seeded(seed)
+    picture, back = as_tensor(picture)
+    canvas = plan_canvas(picture, settings, scale, size, model.min_side)
+    report = callback or silent
     captions = [caption] if isinstance(caption, str) else list(caption)
     _check_captions(captions, canvas, settings)
 
+    center = settings.restoration_scale > 0
     report(Progress("encode", 0, 1))
-    placed = canvas.place(picture[:, :3].to(model.device, torch.float32))
-    z_lq, stage1, z_center = encode_stage1(model, placed, settings.vae_tile, settings.restoration_scale > 0)
-    del placed  # a large picture is large
-    positives, negative = encode_prompts(model, captions, settings.positive, settings.negative)
-    denoiser = GuidedDenoiser(
-        model.unet, model.adaptor, z_lq, positives, negative, settings.cfg, settings.control
-    )
+    stage1 = read_stage1(model, canvas.place(picture[:, :3].to(model.device)), settings.vae_memory, center)
+    report(Progress("encode", 1, 1))
+    prompts = encode_prompts(model.encode_texts, captions, settings.positive, settings.negative)
+    denoiser = GuidedDenoiser(model.unet, model.adaptor, stage1.z_lq, *prompts, settings.cfg, settings.control)
     with model.at_work(model.unet, model.adaptor):
-        latent = sample(denoiser, z_center, settings, report)
+        latent = sample(denoiser, stage1.z_center, settings, report)
     report(Progress("decode", 0, 1))
-    with model.at_work(model.vae):
-        image = to_unit(model.vae.decode(latent, settings.vae_tile))
-    return finish(image, stage1, picture, canvas, settings)
+    image = model.decode(latent, settings.vae_memory)
+    report(Progress("decode", 1, 1))
+    return Restored(*map(back, finish(image, stage1.picture, picture, canvas, settings)))
 
 
-def encode_stage1(
-    model: SupirModel, picture: Tensor, vae_tile: int, center: bool
-) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Read the damaged picture with the degradation-robust encoder.
+def read_stage1(model: SupirModel, picture: Tensor, memory: int, center: bool) -> Stage1:
+    """Stage 1 of a picture ``(B, 3, H, W)`` in [0, 1] on the model's device, sides multiples of 64.
 
-    Args:
-        model: whose VAE to use.
-        picture: ``(B, 3, H, W)`` in [0, 1], sides multiples of 8.
-        vae_tile: side of the square of pixels whose memory the VAE may use.
-        center: whether restoration guidance needs the latent of the stage-1 picture.
-
-    Returns:
-        The low-quality latent, the stage-1 picture in [0, 1], and the latent of that picture where it is needed.
+    ``memory`` is the VAE's, ``center`` says whether restoration guidance needs the latent of the stage-1 picture.
     """
-    with model.at_work(model.vae, model.dr_encoder):
-        z_lq = model.vae.encode(from_unit(picture), model.dr_encoder, vae_tile)
-        stage1 = to_unit(model.vae.decode(z_lq, vae_tile))
-        z_center = model.vae.encode(from_unit(stage1), tile=vae_tile) if center else None
-    return z_lq, stage1, z_center
+    encode = partial(model.encode, memory=memory)
+    read = partial(encode, encoder=model.dr_encoder)
+    return encode_stage1(picture, read, partial(model.decode, memory=memory), encode if center else None)
 
 
-def sample(
-    denoiser: GuidedDenoiser,
-    z_center: Tensor | None,
-    settings: Settings,
-    report: Callable[[Progress], None],
-) -> Tensor:
-    """Sample the restored latent, in tiles where it is larger than one: shaped as ``denoiser.z_lq``."""
-    z_lq = denoiser.z_lq
+def sample(denoiser: GuidedDenoiser, z_center: Tensor | None, settings: Settings, report: Report) -> Tensor:
+    """Sample the restored latent, shaped as ``denoiser.z_lq``."""
+    sampler = partial(
+        published_sampler(settings.sampler, settings.s_churn, settings.s_noise),
+        z_center=z_center,
+        restoration_scale=settings.restoration_scale,
+    )
     sigmas = schedule(settings.steps, settings.sampler)
-    tiled, on_step = in_tiles(denoiser, z_lq, sigmas, settings, report)
-    noise = seeded_noise([settings.seed + row for row in range(len(z_lq))])
-    x = start_latent(noise(z_lq.float()), sigmas)
-    shared = {
-        "z_center": z_center,
-        "restoration_scale": settings.restoration_scale,
-        "s_noise": settings.s_noise,
-        "callback": on_step,
-    }
-    if settings.sampler == "edm":
-        return sample_restore_edm(tiled, x, sigmas, noise, s_churn=settings.s_churn, **shared)
-    return sample_restore_dpmpp_2m_sde(tiled, x, sigmas, noise, **shared)
+    return sample_in_tiles(denoiser, sampler, start_latent, denoiser.z_lq, sigmas, settings, report)
 
 
 def _check_captions(captions: Sequence[str], canvas: Canvas, settings: Settings) -> None:
     height, width = (side // LATENT_PIXELS for side in canvas.outer)
     tiles = len(tile_grid(height, width, *settings.latent_tile))
     if len(captions) not in (1, tiles):
-        raise ValueError(
-            f"got {len(captions)} captions for {tiles} tiles; give one, or one for each tile, row by row"
-        )
+        raise ValueError(f"got {len(captions)} captions for {tiles} tiles; give one, or one for each tile, row by row")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
@@ -44,9 +46,14 @@ def karras_sigmas(sigmas: Tensor, rho: float = 7.0) -> Tensor:
     return torch.cat([(first + ramp * (last - first)) ** rho, sigmas.new_zeros(1)])
 
 
-def restore_towards(
-    denoised: Tensor, z_center: Tensor | None, scale: float, sigma: float, next_sigma: float
-) -> Tensor:
+def published_sampler(name: str, s_churn: float, s_noise: float) -> Callable[..., Tensor]:
+    """The sampler of that name with its noise: ``sampler(denoiser, x, sigmas, noise, ...)``."""
+    if name == "edm":
+        return partial(sample_restore_edm, s_churn=s_churn, s_noise=s_noise)
+    return partial(sample_restore_dpmpp_2m_sde, s_noise=s_noise)
+
+
+def restore_towards(denoised: Tensor, z_center: Tensor | None, scale: float, sigma: float, next_sigma: float) -> Tensor:
     """Restoration guidance: pull the prediction towards the input (Yu et al. 2024, Algorithm 1).
 
     ::
@@ -131,19 +138,8 @@ def sample_restore_dpmpp_2m_sde(
     As released, neither the first nor the last step adds noise. The release drops restoration guidance here; with
     ``restoration_scale`` 0 this is the release's sampler.
 
-    Args:
-        denoiser: what predicts the clean latent.
-        x: noise at ``sigmas[0]`` (see ``start_latent``), ``(B, 4, h, w)``, scaled latent units.
-        sigmas: decreasing noise levels that end in 0, ``(steps + 1,)``; published with ``karras_sigmas``.
-        noise: source of noise, drawn once on every step but the first and the last.
-        z_center: what restoration guidance pulls towards, shaped as ``x``.
-        restoration_scale: see ``restore_towards``; larger pulls *less*, 0 or below is off.
-        eta: share of noise put back at every step, 0 to 1.
-        s_noise: standard deviation of that noise.
-        callback: told of every step.
-
-    Returns:
-        The clean latent, shaped as ``x``.
+    Arguments are those of ``sample_restore_edm``; ``sigmas`` were published with ``karras_sigmas``, ``noise`` is drawn once
+    on every step but the first and the last, and ``eta`` is the share of noise put back at every step, 0 to 1.
     """
     levels = sigmas.tolist()
     last = len(levels) - 2

@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from ..restoration.denoiser import LinearSchedule
-from ..restoration.settings import CHOICES, CommonSettings
+from ..restoration.knobs import knob
+from ..restoration.settings import CommonSettings
 
 POSITIVE_PROMPT = (
     "Cinematic, High Contrast, highly detailed, taken using a Canon EOS R camera, hyper detailed photo-realistic "
@@ -15,46 +16,61 @@ POSITIVE_PROMPT = (
 )
 """Quality words that follow the caption (Yu et al. 2024, appendix A.2)."""
 
-NEGATIVE_PROMPT = (
-    "oil painting, cartoon, blur, dirty, messy, low quality, deformation, low resolution, over-smooth"
-)
+NEGATIVE_PROMPT = "oil painting, cartoon, blur, dirty, messy, low quality, deformation, low resolution, over-smooth"
 """What guidance leads away from (Yu et al. 2024, section 3.2)."""
 
 
 @dataclass(frozen=True)
 class Settings(CommonSettings):
-    """How to restore with SUPIR. See CommonSettings for the others; its colour fix is against the stage-1 picture.
-
-    Attributes:
-        steps: sampling steps.
-        sampler: ``"edm"`` or ``"dpmpp_2m_sde"``.
-        cfg: classifier-free guidance, from the first noise level to the last; larger invents more detail.
-        control: strength of the adaptor, likewise; 1 follows the input, less lets the model roam.
-        restoration_scale: exponent of restoration guidance; larger pulls *less* towards the input, 0 is off.
-        s_churn: fresh noise over all the steps (EDM).
-        s_noise: standard deviation of added noise; more gives more texture.
-        positive: quality words that follow the caption.
-        negative: what to keep away from.
-    """
+    """How to restore with SUPIR; its colour fix is against the stage-1 picture. See CommonSettings for what they share."""
 
     method: ClassVar[str] = "SUPIR"
 
-    steps: int = 50
-    sampler: str = "edm"
-    cfg: LinearSchedule = LinearSchedule(start=3.0, end=6.0)  # noqa: RUF009 (frozen)
-    control: LinearSchedule = LinearSchedule(start=1.0, end=1.0)  # noqa: RUF009 (frozen)
-    restoration_scale: float = 0.0
-    s_churn: float = 5.0
-    s_noise: float = 1.02
-    positive: str = POSITIVE_PROMPT
-    negative: str = NEGATIVE_PROMPT
-
-    def __post_init__(self) -> None:
-        """Refuse what cannot work, with a word on what would."""
-        super().__post_init__()
-        self.check_choices({"sampler": CHOICES["sampler"]})
-        if self.steps < 1:
-            raise ValueError(f"steps must be at least 1, got {self.steps}")
+    steps: int = knob(50, "Sampling steps: 50 with edm; 8 to 10 with a Lightning checkpoint.", least=1, most=1000)
+    sampler: str = knob(
+        "edm",
+        "edm: the paper's, about 50 steps. dpmpp_2m_sde: 8 to 10 steps with a Lightning checkpoint.",
+        choices=("edm", "dpmpp_2m_sde"),
+    )
+    cfg: LinearSchedule = knob(  # noqa: RUF009 (frozen)
+        LinearSchedule(3.0, 6.0),
+        "Guidance scale. Larger invents more and follows the input less. Quality 3 to 6, fidelity 1 to 4.",
+        least=0.0,
+        most=30.0,
+        step=0.05,
+    )
+    control: LinearSchedule = knob(  # noqa: RUF009 (frozen)
+        LinearSchedule(1.0, 1.0),
+        "How closely the picture is followed. Less lets the model roam; 0.9 at the end gives livelier detail.",
+        least=0.0,
+        most=2.0,
+        step=0.01,
+    )
+    restoration_scale: float = knob(
+        0.0,
+        "Pull towards stage 1, an exponent: a LARGER number pulls LESS. 0 is off, 4 is the paper's, 1 holds faces and "
+        "text, below 0.5 little is left to the model.",
+        least=0.0,
+        most=20.0,
+        step=0.1,
+    )
+    s_churn: float = knob(
+        5.0,
+        "Fresh noise over all steps (edm only). 5 as published, 0 for none.",
+        least=0.0,
+        most=40.0,
+        step=0.1,
+    )
+    s_noise: float = knob(
+        1.02,
+        "Strength of added noise: 1.01 is true to the input, 1.02 gives more texture, then grain; 1 with a Lightning "
+        "checkpoint.",
+        least=0.0,
+        most=2.0,
+        step=0.001,
+    )
+    positive: str = knob(POSITIVE_PROMPT, "Quality words that follow every caption, the paper's by default.")
+    negative: str = knob(NEGATIVE_PROMPT, "What to keep away from, the paper's by default.")
 
 
 PRESETS: dict[str, Settings] = {

@@ -118,11 +118,7 @@ def test_the_memory_is_known_beforehand(folders, llava):
     real = sum(weight.nbytes for weight in llava.network.parameters())
     assert weight_bytes(folders["llava"], "auto", "cpu") == real
     assert weight_bytes(folders["llava"], "bfloat16", "cpu") == real / 2
-    assert (
-        weight_bytes(folders["llava"], "4bit", "cpu")
-        < weight_bytes(folders["llava"], "8bit", "cpu")
-        < real / 3
-    )
+    assert weight_bytes(folders["llava"], "4bit", "cpu") < weight_bytes(folders["llava"], "8bit", "cpu") < real / 3
 
 
 def test_a_missing_model_says_what_to_download(tmp_path):

@@ -57,9 +57,7 @@ def test_tiles_are_described_in_the_order_in_which_they_are_sampled(demo_model, 
     colors = torch.tensor([[0.9, 0.1, 0.1], [0.1, 0.9, 0.1], [0.1, 0.1, 0.9], [0.9, 0.9, 0.1]])
     quarters = colors.T.reshape(3, 2, 2).repeat_interleave(128, 1).repeat_interleave(128, 2)
     save_png(tmp_path / "a.png", quarters)
-    batch = Batch(
-        partial(restore, demo_model), preset("demo", tile=128, overlap=0), 1.0, None, None, keep_stage1=False
-    )
+    batch = Batch(partial(restore, demo_model), preset("demo", tile=128, overlap=0), 1.0, None, None, keep_stage1=False)
     eye = Eye()
     ((job,), _) = caption_jobs(
         plan_jobs([tmp_path / "a.png"], tmp_path / "out", None, True),
@@ -144,9 +142,7 @@ def test_a_long_caption_is_cut_for_the_commands_text_encoders(demo_model, tmp_pa
 
     batch = Batch(partial(restore, demo_model), DEMO_SETTINGS, 1.0, None, None, keep_stage1=False)
     source = write_picture(tmp_path / "a.png")
-    ((job,), _) = caption_jobs(
-        plan_jobs([source], tmp_path / "out", None), batch, Captions(demo_model, Talker)
-    )
+    ((job,), _) = caption_jobs(plan_jobs([source], tmp_path / "out", None), batch, Captions(demo_model, Talker))
     assert job.captions[0].endswith("town.")
     assert len(demo_model.text.tokenizer(job.captions[0]).input_ids) <= 77
     assert "left out" in caplog.text

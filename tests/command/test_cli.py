@@ -75,6 +75,19 @@ def test_one_bad_picture_does_not_stop_the_others(run, tmp_path):
     assert not list((tmp_path / "out").glob("*.part"))
 
 
+def test_a_full_memory_names_what_helps(run, tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    for name in ("a.png", "b.png"):
+        write_picture(tmp_path / name)
+    monkeypatch.setattr("supir_core.command.cli.restore", full)
+    code, said = run("restore", tmp_path / "a.png", tmp_path / "b.png", "-o", tmp_path / "out", "--demo", *FAST)
+    assert code == 1
+    assert said.count("--tile 512 or --vae-memory 256") == 2
+    assert not list((tmp_path / "out").glob("*.png"))
+
+
 def test_an_interrupt_keeps_what_is_done(run, tmp_path, monkeypatch):
     for name in ("a.png", "b.png"):
         write_picture(tmp_path / name)
@@ -87,9 +100,7 @@ def test_an_interrupt_keeps_what_is_done(run, tmp_path, monkeypatch):
         return real(*args, **options)
 
     monkeypatch.setattr("supir_core.command.cli.restore", interrupted)
-    code, said = run(
-        "restore", tmp_path / "a.png", tmp_path / "b.png", "-o", tmp_path / "out", "--demo", *FAST
-    )
+    code, said = run("restore", tmp_path / "a.png", tmp_path / "b.png", "-o", tmp_path / "out", "--demo", *FAST)
     assert code == 130
     assert "resumes" in said
     assert [file.name for file in (tmp_path / "out").iterdir()] == ["a.png"]
@@ -145,9 +156,7 @@ def test_inspect_says_what_a_file_is(run, demo_model, tmp_path, capsys):
 
 
 def test_the_module_is_the_command():
-    done = subprocess.run(
-        [sys.executable, "-m", "supir_core", "--help"], capture_output=True, text=True, check=True
-    )
+    done = subprocess.run([sys.executable, "-m", "supir_core", "--help"], capture_output=True, text=True, check=True)
     assert "restore" in done.stdout
 
 

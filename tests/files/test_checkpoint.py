@@ -118,9 +118,7 @@ def test_another_model_is_named(keys, kind, files, tmp_path):
 
 
 def test_swapped_files_are_named(files):
-    with pytest.raises(
-        UnsupportedCheckpointError, match="expected an SDXL checkpoint, this is SUPIR weights"
-    ):
+    with pytest.raises(UnsupportedCheckpointError, match="expected an SDXL checkpoint, this is SUPIR weights"):
         load_model(files[1], files[0], tokenizer_of(files))
 
 
@@ -222,9 +220,7 @@ def test_files_of_two_sizes_are_refused(files, tmp_path):
     assert unet.config.vector_width == 64 + 1536
     tensors["model.diffusion_model.label_emb.0.0.weight"] = torch.zeros(256, 2816)
     save_file(tensors, tmp_path / "wide.safetensors")
-    with pytest.raises(
-        UnsupportedCheckpointError, match="do not belong together: vector width 2816 against 1600"
-    ):
+    with pytest.raises(UnsupportedCheckpointError, match="do not belong together: vector width 2816 against 1600"):
         load_model(tmp_path / "wide.safetensors", files[1], tokenizer_of(files))
 
 

@@ -2,7 +2,9 @@
 
 import asyncio
 import os
+import re
 import sys
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import pytest
@@ -27,13 +29,36 @@ def inference():
         yield
 
 
+def why_not() -> str | None:
+    """Why ComfyUI cannot run here, if it cannot."""
+    if COMFYUI is None:
+        return "no ComfyUI: set COMFYUI_PATH to its folder, or put it into ~/ComfyUI"
+    required = (COMFYUI / "requirements.txt").read_text(encoding="utf-8")
+    names = re.findall(r"^([\w-]+)", required, re.MULTILINE)
+    missing = [name for name in names if not installed(name)]
+    if missing:
+        return (
+            f"ComfyUI is in {COMFYUI}, but this Python lacks {', '.join(missing[:3])}"
+            f"{' and others' if len(missing) > 3 else ''}: install its requirements.txt (make test does)"
+        )
+    return None
+
+
+def installed(name: str) -> bool:
+    try:
+        version(name)
+    except PackageNotFoundError:
+        return False
+    return True
+
+
 @pytest.fixture(scope="session")
 def comfyui():
-    """The folder of ComfyUI; without one the tests are skipped, but in CI that is a failure."""
-    if COMFYUI is None:
-        message = "no ComfyUI: set COMFYUI_PATH to its folder, or put it into ~/ComfyUI"
-        if os.environ.get("CI") == "true":
-            pytest.fail(message)
+    """The folder of ComfyUI; where it cannot run the tests are skipped, but in CI that is a failure."""
+    message = why_not()
+    if message and os.environ.get("CI") == "true":
+        pytest.fail(message)
+    if message:
         pytest.skip(message)
     return COMFYUI
 
@@ -45,9 +70,7 @@ def host(comfyui, tmp_path_factory):
     arguments, path = sys.argv, sys.path[:]
     sys.argv = ["main.py", "--cpu", "--base-directory", str(base)]
     # our own nodes/ would shadow ComfyUI's nodes.py
-    sys.path = (
-        [str(comfyui)] + [entry for entry in sys.path if Path(entry or ".").resolve() != ROOT] + [str(ROOT)]
-    )
+    sys.path = [str(comfyui)] + [entry for entry in sys.path if Path(entry or ".").resolve() != ROOT] + [str(ROOT)]
     import comfy.options
 
     comfy.options.enable_args_parsing()
@@ -66,11 +89,7 @@ def pack(host):
     import nodes
 
     assert asyncio.run(nodes.load_custom_node(str(ROOT), module_parent="custom_nodes"))
-    return {
-        name: node
-        for name, node in nodes.NODE_CLASS_MAPPINGS.items()
-        if name.startswith(("Supir", "InstantIR"))
-    }
+    return {name: node for name, node in nodes.NODE_CLASS_MAPPINGS.items() if name.startswith(("Supir", "InstantIR"))}
 
 
 @pytest.fixture(scope="session")

@@ -128,9 +128,7 @@ class ComfyServer:
         while not self.answers():
             if self.process.poll() is not None or time.monotonic() > deadline:
                 self.__exit__()
-                raise RuntimeError(
-                    f"ComfyUI in {self.comfyui} did not start; its log ends\n{self.log[-3000:]}"
-                )
+                raise RuntimeError(f"ComfyUI in {self.comfyui} did not start; its log ends\n{self.log[-3000:]}")
             time.sleep(0.2)
         return self
 
@@ -200,9 +198,7 @@ class ComfyServer:
         listening = self._run(prompt, {"workflow": workflow} if workflow else {}, on_message)
         return asyncio.run(asyncio.wait_for(listening, RUN_SECONDS))
 
-    async def _run(
-        self, prompt: Prompt, png_info: dict[str, Any], on_message: Callable[[Message], None] | None
-    ) -> Run:
+    async def _run(self, prompt: Prompt, png_info: dict[str, Any], on_message: Callable[[Message], None] | None) -> Run:
         import aiohttp  # ComfyUI's own; the rest of this file works without
 
         client = uuid.uuid4().hex
@@ -239,9 +235,7 @@ def _refusal(answer: Any) -> str:
     """What the server says of each node."""
     nodes = answer["node_errors"].values()
     said = [
-        f"{node['class_type']}: {error['message']}: {error['details']}"
-        for node in nodes
-        for error in node["errors"]
+        f"{node['class_type']}: {error['message']}: {error['details']}" for node in nodes for error in node["errors"]
     ]
     return "\n".join(said) or answer["error"]["message"]
 

@@ -64,9 +64,7 @@ class SmallInstant:
         guider.set_cfg(cfg)
         latent = self.model.model.process_latent_out(latent)
         sigmas = sampling.instantir_sigmas(steps)
-        out = guider.sample(
-            noise, latent, comfy.samplers.KSAMPLER(sampler), sigmas, disable_pbar=True, seed=0
-        )
+        out = guider.sample(noise, latent, comfy.samplers.KSAMPLER(sampler), sigmas, disable_pbar=True, seed=0)
         return self.model.model.process_latent_in(out)
 
     def prompts(self, numbers):

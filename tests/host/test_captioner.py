@@ -118,9 +118,7 @@ def test_tiles_of_stage_1_are_those_of_the_sampler(run, pack):
         min_side=64,
         vae_tile=512,
     )
-    captions, _ = run(
-        "SupirCaptionTiles", captioner=Painter(), image=encoded[2], tile=128, overlap=32, **ASKED
-    )
+    captions, _ = run("SupirCaptionTiles", captioner=Painter(), image=encoded[2], tile=128, overlap=32, **ASKED)
     words = {"line_per_tile": [False], "positive_words": [""], "negative_words": [""]}
     positive, negative = run("SupirConditioning", clip=[clip], caption=captions, **words)
     settings = module(pack, "supir_core.supir.settings").preset("lightning", steps=1, tile=128, overlap=32)

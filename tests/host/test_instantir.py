@@ -181,21 +181,15 @@ def test_the_ddpm_sampler_of_comfyui_takes_our_steps(small, instantir, prompts, 
 
     def theirs(model, x, sigmas, extra_args=None, callback=None, disable=None):
         rest = iter(given)
-        return core.sample_ddpm(
-            model, x, sigmas, extra_args, disable=True, noise_sampler=lambda *_: next(rest)
-        )
+        return core.sample_ddpm(model, x, sigmas, extra_args, disable=True, noise_sampler=lambda *_: next(rest))
 
     guider = comfy.samplers.CFGGuider(instantir(small.model))
     guider.set_conds(prompts[1], prompts[0])
     guider.set_cfg(4.0)
     latent = small.model.model.process_latent_out(z_lq)
-    core_out = guider.sample(
-        noise, latent, comfy.samplers.KSAMPLER(theirs), levels, disable_pbar=True, seed=0
-    )
+    core_out = guider.sample(noise, latent, comfy.samplers.KSAMPLER(theirs), levels, disable_pbar=True, seed=0)
     rest = iter(given)
-    ours = small.sample(
-        instantir(small.model), prompts, noise, z_lq, steps=3, cfg=4.0, draws=lambda x: next(rest)
-    )
+    ours = small.sample(instantir(small.model), prompts, noise, z_lq, steps=3, cfg=4.0, draws=lambda x: next(rest))
     assert relative_error(small.model.model.process_latent_in(core_out), ours) < SAMPLER
 
 
@@ -268,7 +262,5 @@ def test_an_encoder_that_is_not_dinov2_is_explained(small):
         model_type, config = "clip_vision_model", {"hidden_size": 1280}
 
     read = module(small.pack, "nodes.instantir.node").picture_features
-    with pytest.raises(
-        ValueError, match=r"got clip_vision_model of width 1280; load .* facebook/dinov2-large"
-    ):
+    with pytest.raises(ValueError, match=r"got clip_vision_model of width 1280; load .* facebook/dinov2-large"):
         read(Clip(), torch.rand(1, 3, 64, 64), 1024)

@@ -62,6 +62,39 @@ def test_restore_equals_the_library(run, demo, picture, fewer_steps, preset, til
     assert (stage1.movedim(-1, 1) - expected.stage1).abs().max() < CLOSE
 
 
+@pytest.mark.parametrize("color_fix", ["adain", "none"])
+def test_restore_keeps_alpha_and_fixes_colours_as_the_library(run, demo, picture, fewer_steps, color_fix):
+    picture = torch.cat([picture, torch.rand(1, 1, *picture.shape[2:])], dim=1)
+    image, stage1 = run(
+        "SupirRestore",
+        **demo,
+        image=picture.movedim(1, -1),
+        caption="",
+        scale=4.0,
+        preset="demo",
+        seed=0,
+        tile=1024,
+        overlap=256,
+        color_fix=color_fix,
+    )
+    settings = replace(fewer_steps["demo"], color_fix=color_fix)
+    expected = restore(load_demo_model(), picture, settings, scale=4)
+    assert image.shape[-1] == stage1.shape[-1] == 4
+    assert (image.movedim(-1, 1) - expected.image).abs().max() < CLOSE
+    assert (stage1.movedim(-1, 1) - expected.stage1).abs().max() < CLOSE
+
+
+def test_half_the_strength_is_half_the_correction(run):
+    image, reference = torch.rand(1, 32, 32, 3) / 2 + 0.25, torch.rand(1, 32, 32, 3) / 4 + 0.25
+    none, half, full = (
+        run("SupirColorFix", image=image, reference=reference, mode="adain", strength=strength)[0]
+        for strength in (0.0, 0.5, 1.0)
+    )
+    assert (none - image).abs().max() < 1e-6
+    assert (half - (none + full) / 2).abs().max() < 1e-6
+    assert (full - none).abs().max() > 0.05
+
+
 def test_a_large_picture_goes_through_the_vae_exactly(run, demo, picture):
     options = {**demo, "image": picture.movedim(1, -1), "scale": 8.0, "min_side": 64}
     del options["model"], options["clip"]
@@ -170,9 +203,7 @@ def test_a_saved_picture_says_what_it_is(run, pack, host):
     hidden = type("Hidden", (), {"prompt": {"1": {}}, "extra_pnginfo": {"workflow": {"nodes": []}}})
     node = pack["SupirSaveImage"].PREPARE_CLASS_CLONE(None)
     node.hidden = hidden
-    saved = node.execute(images=torch.rand(2, 8, 8, 3), filename_prefix="a folder/name").ui.as_dict()[
-        "images"
-    ]
+    saved = node.execute(images=torch.rand(2, 8, 8, 3), filename_prefix="a folder/name").ui.as_dict()["images"]
     text = read_label(host / "output" / "a folder" / saved[1]["filename"])
     assert len(saved) == 2
     assert text["prompt"] == '{"1": {}}'

@@ -79,9 +79,7 @@ def test_workflows_are_what_their_descriptions_give(info):
     from tools.workflows.make_workflows import describe
 
     graphs = {graph.name: graph.to_json() for graph in describe(info)}
-    assert graphs == {name: read(WORKFLOWS / f"{name}.json") for name in NAMES}, (
-        "run tools.workflows.make_workflows"
-    )
+    assert graphs == {name: read(WORKFLOWS / f"{name}.json") for name in NAMES}, "run tools.workflows.make_workflows"
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -96,9 +94,7 @@ def test_a_workflow_has_only_nodes_of_comfyui_and_of_this_pack(info, name):
 def test_the_api_form_has_the_links_of_the_canvas(name):
     workflow, prompt = read(WORKFLOWS / f"{name}.json"), read(WORKFLOWS / "api" / f"{name}.json")
     inputs = {node["id"]: node["inputs"] for node in workflow["nodes"]}
-    canvas = {
-        (to, inputs[to][slot]["name"], source, out) for _, source, out, to, slot, _ in workflow["links"]
-    }
+    canvas = {(to, inputs[to][slot]["name"], source, out) for _, source, out, to, slot, _ in workflow["links"]}
     sent = {
         (int(number), name, int(value[0]), value[1])
         for number, node in prompt.items()

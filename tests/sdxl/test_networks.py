@@ -101,9 +101,7 @@ def test_the_full_size_keys_are_those_of_the_release():
             "model.diffusion_model.project_modules.": adaptor.project_modules,
             "model.control_model.": adaptor.control_model,
             "first_stage_model.": VAE(VAEConfig.from_shapes(first_stage)),
-            "first_stage_model.denoise_encoder.": Encoder(
-                VAEConfig.from_shapes(first_stage, "denoise_encoder")
-            ),
+            "first_stage_model.denoise_encoder.": Encoder(VAEConfig.from_shapes(first_stage, "denoise_encoder")),
         }
     ours = {
         prefix + key: tuple(tensor.shape)

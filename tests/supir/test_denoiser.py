@@ -82,9 +82,7 @@ def test_cfg_follows_the_churned_sigma_and_control_the_other(denoiser):
     x = torch.randn(2, 4, 16, 24)
     cfg, control = LinearSchedule(7.0, 1.0), LinearSchedule(0.2, 1.0)
     scheduled = replace(denoiser, cfg=cfg, control=control)(x, SIGMA, 1.5)
-    flat = replace(
-        denoiser, cfg=LinearSchedule(*[cfg.at(2.0)] * 2), control=LinearSchedule(*[control.at(1.5)] * 2)
-    )
+    flat = replace(denoiser, cfg=LinearSchedule(*[cfg.at(2.0)] * 2), control=LinearSchedule(*[control.at(1.5)] * 2))
     assert torch.equal(scheduled, flat(x, SIGMA, 0.0))
 
 
@@ -110,8 +108,7 @@ def test_one_window_over_the_latent_equals_no_tiles(denoiser):
 def test_tiles_in_one_call_or_in_many_are_the_same(denoiser, shifting):
     x = torch.randn(2, 4, 16, 24)
     one, three = (
-        tile_denoiser(denoiser, 12, 4, shifting=shifting, tiles_per_call=count)(x, SIGMA, 2.0)
-        for count in (1, 3)
+        tile_denoiser(denoiser, 12, 4, shifting=shifting, tiles_per_call=count)(x, SIGMA, 2.0) for count in (1, 3)
     )
     assert torch.allclose(one, three, atol=1e-4)
 
@@ -149,8 +146,13 @@ def test_the_text_is_read_once_over_all_steps_and_tiles(denoiser, demo_model, mo
     first, again = tiled(x, SIGMA, 2.0), tiled(x, SIGMA, 2.0)
     assert len(read) == 1
     assert torch.equal(first, again)
-    other = replace(
-        denoiser, positives=[conditioning(demo_model)]
-    )  # shares what was kept, and must not use it
+    other = replace(denoiser, positives=[conditioning(demo_model)])  # shares what was kept, and must not use it
     fresh = replace(other, texts=ConditioningCache())
     assert torch.equal(other(x, SIGMA, 2.0), fresh(x, SIGMA, 2.0))
+
+
+def test_the_nearest_training_level_is_by_linear_distance():
+    """As released: between two levels there are some that are nearer to one by distance, to the other by ratio."""
+    low, high = training_sigmas()[[998, 999]].tolist()
+    between = ((low * high) ** 0.5 + (low + high) / 2) / 2
+    assert nearest_index(torch.tensor([between])).item() == 998

@@ -1,11 +1,14 @@
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
 
-from supir_core import PRESETS, Settings, preset, restore
+import supir_core
+from supir_core import PRESETS, Settings, preset
 from supir_core.restoration.canvas import Canvas, resize
 
+restore = partial(supir_core.restore, scale=1.0)
 FAST = preset("quality", steps=2, tile=64, overlap=16)
 
 
@@ -73,8 +76,7 @@ def test_each_preset_runs(demo_model, name):
 def test_restoration_guidance_reaches_the_sampler(demo_model):
     source = picture(64, 64)
     free, guided = (
-        restore(demo_model, source, replace(FAST, steps=4, restoration_scale=scale)).image
-        for scale in (0.0, 0.5)
+        restore(demo_model, source, replace(FAST, steps=4, restoration_scale=scale)).image for scale in (0.0, 0.5)
     )
     assert not torch.allclose(free, guided, atol=0.05)
 
@@ -115,15 +117,15 @@ def test_what_is_no_picture_is_refused(demo_model, shape):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"tile": 100}, "multiple of 64 pixels, got 100"),
-        ({"tile": 0}, "multiple of 64"),
+        ({"tile": 100}, "tile must be a multiple of 64 within 64 to 8192, got 100"),
+        ({"tile": 0}, "64 to 8192"),
         ({"overlap": 1024}, "less than the tile"),
         ({"overlap": 12}, "multiple of 8"),
         ({"tile": 256, "overlap": 256}, "less than the tile"),
         ({"sampler": "euler"}, '"edm" or "dpmpp_2m_sde", got "euler"'),
         ({"blend": "hard"}, "blend must be"),
         ({"color_fix": "lab"}, "color_fix must be"),
-        ({"steps": 0}, "steps must be at least 1, got 0"),
+        ({"steps": 0}, "steps must be within 1 to 1000, got 0"),
     ],
 )
 def test_settings_that_cannot_work_are_refused(change, said):

@@ -12,7 +12,7 @@ from PIL import Image
 from supir_core.command.demo import DAMAGE, DEMO_SETTINGS
 from supir_core.evaluation.degradation import SETTINGS, degrade
 from supir_core.evaluation.metrics import gmsd, psnr
-from supir_core.files.pictures import to_tensor
+from supir_core.files.convert import to_tensor
 from supir_core.restoration.canvas import resize
 from supir_core.sdxl.vae import from_unit, to_unit
 from supir_core.supir.pipeline import restore

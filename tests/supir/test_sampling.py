@@ -60,9 +60,7 @@ def dpmpp_2m_sde(x, sigmas, noise, eta, s_noise):
 
 @pytest.mark.parametrize("s_churn", [0, 3])
 def test_edm_without_guidance_is_k_diffusions_euler(s_churn):
-    ours = sample_restore_edm(
-        toy_denoiser, start(), SIGMAS, seeded_noise([1]), s_churn=s_churn, s_noise=1.003
-    )
+    ours = sample_restore_edm(toy_denoiser, start(), SIGMAS, seeded_noise([1]), s_churn=s_churn, s_noise=1.003)
     theirs = euler(start(), SIGMAS, seeded_noise([1]), s_churn, 1.003)
     assert torch.allclose(ours, theirs, atol=1e-5)
 
@@ -70,9 +68,7 @@ def test_edm_without_guidance_is_k_diffusions_euler(s_churn):
 @pytest.mark.parametrize("eta", [0.0, 0.7, 1.0])
 def test_dpmpp_without_guidance_is_k_diffusions(eta):
     sigmas = karras_sigmas(SIGMAS)
-    ours = sample_restore_dpmpp_2m_sde(
-        toy_denoiser, start(), sigmas, seeded_noise([1]), eta=eta, s_noise=1.003
-    )
+    ours = sample_restore_dpmpp_2m_sde(toy_denoiser, start(), sigmas, seeded_noise([1]), eta=eta, s_noise=1.003)
     theirs = dpmpp_2m_sde(start(), sigmas, seeded_noise([1]), eta, 1.003)
     assert torch.allclose(ours, theirs, atol=1e-5)
 
@@ -82,9 +78,7 @@ def test_a_larger_restoration_exponent_pulls_less(sample):
     center = torch.randn(1, 4, 5, 7)
 
     def distance(scale):
-        out = sample(
-            toy_denoiser, start(), SIGMAS, seeded_noise([1]), z_center=center, restoration_scale=scale
-        )
+        out = sample(toy_denoiser, start(), SIGMAS, seeded_noise([1]), z_center=center, restoration_scale=scale)
         return (out - center).norm().item()
 
     distances = [distance(scale) for scale in (0.25, 0.5, 1, 2, 4)]
@@ -97,9 +91,7 @@ def test_a_batch_equals_its_rows_one_by_one(sample):
     options = {"s_churn": 4} if sample is sample_restore_edm else {}
     batch = sample(toy_denoiser, start((3, 4)), SIGMAS, seeded_noise([8, 9]), s_noise=1.01, **options)
     for row, (seed, noise_seed) in enumerate([(3, 8), (4, 9)]):
-        alone = sample(
-            toy_denoiser, start((seed,)), SIGMAS, seeded_noise([noise_seed]), s_noise=1.01, **options
-        )
+        alone = sample(toy_denoiser, start((seed,)), SIGMAS, seeded_noise([noise_seed]), s_noise=1.01, **options)
         assert torch.equal(batch[row], alone[0])
 
 

@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from supir_core.evaluation.degradation import SETTINGS, degrade, degrade_at_random
-from supir_core.files.pictures import to_tensor
+from supir_core.files.convert import to_tensor
 from supir_core.restoration.canvas import resize
 
 from .demo_photographs import photographs
@@ -98,9 +98,7 @@ def make_crops(count: int, side: int, seed: int) -> tuple[Tensor, Tensor]:
     return clean, captions
 
 
-def picture_at_random(
-    pictures: dict[str, Tensor], side: int, random: np.random.Generator
-) -> tuple[str, Tensor]:
+def picture_at_random(pictures: dict[str, Tensor], side: int, random: np.random.Generator) -> tuple[str, Tensor]:
     """A drawing, dead leaves, or a part of a photograph, scenes more often than textures; with its caption's name."""
     names = list(pictures)
     kind = random.random()

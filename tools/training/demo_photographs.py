@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from supir_core.files.pictures import to_tensor
+from supir_core.files.convert import to_tensor
 
 from .demo_weights import CAPTIONS
 

@@ -20,7 +20,8 @@ from torch import Tensor
 from supir_core.command.demo import DAMAGE, DEMO_SETTINGS, load_demo_model
 from supir_core.evaluation.degradation import SETTINGS, degrade
 from supir_core.evaluation.metrics import gmsd, psnr, seam_ratio
-from supir_core.files.pictures import save_png, to_tensor
+from supir_core.files.convert import to_tensor
+from supir_core.files.pictures import save_png
 from supir_core.restoration.canvas import resize
 from supir_core.restoration.denoiser import LinearSchedule
 from supir_core.restoration.tiling import tile_grid
@@ -37,9 +38,7 @@ PROMPTS = {
     "chelsea": "A cat.",
 }
 SEEDS = (0, 1, 2)
-FREE = replace(
-    DEMO_SETTINGS, steps=8, control=LinearSchedule(1.0, 1.0), restoration_scale=0, color_fix="none"
-)
+FREE = replace(DEMO_SETTINGS, steps=8, control=LinearSchedule(1.0, 1.0), restoration_scale=0, color_fix="none")
 """Nothing that would hide what a knob or a tile's border does."""
 
 
@@ -117,10 +116,7 @@ def encoders(model: SupirModel, folder: Path) -> None:
             for case in made
         )
         say(measured(name, pairs))
-    pairs = (
-        (to_unit(model.vae.decode(model.vae.encode(from_unit(case.original)))), case.original)
-        for case in made
-    )
+    pairs = ((to_unit(model.vae.decode(model.vae.encode(from_unit(case.original)))), case.original) for case in made)
     say(measured("the plain encoder, on the undamaged picture", pairs))
 
 
@@ -194,9 +190,7 @@ def say(*lines: str) -> None:
 
 def main() -> None:
     """Print the tables."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("parts", nargs="*", choices=[*PARTS, []], help="all by default")
     parser.add_argument("--output", type=Path, default=Path("demo_output"), help="folder for pictures")
     options = parser.parse_args()

@@ -87,9 +87,7 @@ class Training:
         averaged = copy.deepcopy(modules).requires_grad_(False)
         modules.train().requires_grad_(True)
         optimizer = torch.optim.AdamW(modules.parameters(), lr=stage.rate, weight_decay=1e-4)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimizer, stage.rate, total_steps=steps, pct_start=0.05
-        )
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, stage.rate, total_steps=steps, pct_start=0.05)
         parts = {"modules": modules, "averaged": averaged, "optimizer": optimizer, "schedule": schedule}
         done, seconds = self._resume(name, parts)
         began, recent = time.time() - seconds, []
@@ -121,9 +119,7 @@ class Training:
         """Print and keep where the stage stands, for a run that goes on from there."""
         self.log.append((step, round(value, 5)))
         print(f"{name:11} {step:6} loss {value:.5f} after {seconds:.0f} s", flush=True)
-        (self.work / f"{name}_log.json").write_text(
-            json.dumps({"losses": self.log, "seconds": round(seconds)})
-        )
+        (self.work / f"{name}_log.json").write_text(json.dumps({"losses": self.log, "seconds": round(seconds)}))
         state = {name: part.state_dict() for name, part in parts.items()}
         save({**state, "step": step, "seconds": seconds, "log": self.log}, self.work / f"{name}_state.pt")
 

@@ -120,9 +120,7 @@ def kept_latents(training: Training, pools: Pools, vae: VAE, dr_encoder: Encoder
 
 def main() -> None:
     """Train what is not trained yet and write the weights."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, default=Path("training"), help="stages and log (%(default)s)")
     parser.add_argument("--output", type=Path, default=Path("demo"), help="weights' folder (%(default)s)")
     parser.add_argument("--share", type=float, default=1.0, help="of the steps of each stage (%(default)s)")

@@ -1,0 +1,62 @@
+"""Inputs of the nodes for settings: range, default, choices and text are those of the setting itself."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from comfy_api.latest import io
+
+from ..supir_core.restoration.denoiser import LinearSchedule
+from ..supir_core.restoration.knobs import Knob, knobs
+from ..supir_core.supir.settings import Settings
+
+
+def setting_input(name: str, settings: type = Settings, **changes: Any) -> io.Input:
+    """The input for a setting of a method; ``changes`` replace what the setting says (``id`` its name here)."""
+    return knob_input(name, knobs(settings)[name], **changes)
+
+
+def knob_input(name: str, knob: Knob, **changes: Any) -> io.Input:
+    """The input for a knob."""
+    given: dict[str, Any] = {"id": name, "default": knob.default, "tooltip": knob.text, **changes}
+    if isinstance(knob.default, bool):
+        return io.Boolean.Input(**given)
+    if knob.choices:
+        return io.Combo.Input(options=list(knob.choices), **given)
+    if isinstance(knob.default, str):
+        return io.String.Input(multiline=True, dynamic_prompts=False, **given)
+    given = {"min": knob.least, "max": knob.most, "step": knob.step, **given}
+    kind = io.Float if isinstance(given["default"], float) else io.Int
+    return kind.Input(**given)
+
+
+def schedule_inputs(name: str, setting: str | None = None, **changes: Any) -> list[io.Input]:
+    """The two ends of a setting that goes linearly with the noise level: ``name_start`` and ``name_end``."""
+    knob = knobs(Settings)[setting or name]
+    ends: LinearSchedule = knob.default
+    texts = {
+        "start": (ends.start, f"{knob.text} This is the value at the first noise level."),
+        "end": (ends.end, "The same at the last noise level; linear in between."),
+    }
+    return [
+        knob_input(f"{name}_{end}", knob, default=default, tooltip=text, **changes)
+        for end, (default, text) in texts.items()
+    ]
+
+
+def seed_input(**changes: Any) -> io.Input:
+    """The seed, which the canvas may change after each run."""
+    return setting_input("seed", control_after_generate=True, **changes)
+
+
+def tile_inputs() -> list[io.Input]:
+    """The numbers of a tile grid."""
+    return [setting_input("tile"), setting_input("overlap", default=256)]
+
+
+def work_inputs() -> list[io.Input]:
+    """At which size the picture is worked on, and the VAE's memory for that."""
+    return [
+        setting_input("min_side", default=1024, step=64, advanced=True),
+        setting_input("vae_memory", id="vae_tile", step=64, advanced=True),
+    ]

@@ -1,0 +1,35 @@
+import pytest
+import torch
+
+from supir_core.restoration.canvas import Canvas, finish, resize, target_size
+from supir_core.restoration.settings import CommonSettings
+
+
+def test_the_border_is_repeated_into_the_padding():
+    image = torch.rand(1, 3, 50, 70)
+    placed = Canvas.plan((50, 70), 64).place(image)
+    inner = resize(image, (64, 90))
+    assert torch.equal(placed[..., :90], inner)
+    assert torch.equal(placed[..., 90:], inner[..., -1:].expand(-1, -1, -1, 38))
+
+
+@pytest.mark.parametrize("strength", [0.0, 0.5, 1.0])
+def test_the_colours_are_fixed_as_strongly_as_asked(strength):
+    canvas = Canvas.plan((64, 64), 64)
+    image, start = torch.rand(1, 3, 64, 64) / 2, torch.rand(1, 3, 64, 64)
+    done = finish(image.clone(), start, image, canvas, CommonSettings(color_strength=strength))
+    mean = image.mean() + strength * (start.mean() - image.mean())
+    assert done.image.mean().item() == pytest.approx(mean.item(), abs=5e-3)
+    assert torch.equal(done.stage1, start)
+
+
+@pytest.mark.parametrize("scale", [0, -1, float("nan"), 17])
+def test_a_scale_that_makes_no_sense_is_refused(scale):
+    with pytest.raises(ValueError, match=r"scale must be within 0\.1 to 16"):
+        target_size(torch.rand(1, 3, 8, 8), scale)
+
+
+@pytest.mark.parametrize("size", [(0, 5), (5,), (5, 5.5), (-1, 5)])
+def test_a_size_that_makes_no_sense_is_refused(size):
+    with pytest.raises(ValueError, match="size must be"):
+        target_size(torch.rand(1, 3, 8, 8), 1.0, size)

@@ -1,0 +1,120 @@
+"""Every setting of SUPIR reaches the result, and none takes a value that makes no sense."""
+
+import math
+from dataclasses import fields, replace
+
+import pytest
+import torch
+
+from supir_core import PRESETS, Settings, preset, restore
+from supir_core.restoration.denoiser import LinearSchedule
+from supir_core.restoration.knobs import knobs
+
+BASE = preset("quality", steps=3, tile=64, overlap=16, s_churn=5.0)
+
+CHANGES = {
+    "seed": 1,
+    "tile": 128,
+    "overlap": 32,
+    "blend": "exact",
+    "shifting": True,
+    "color_fix": "adain",
+    "color_strength": 0.5,
+    "min_side": 128,
+    "steps": 4,
+    "sampler": "dpmpp_2m_sde",
+    "cfg": LinearSchedule(1.0, 2.0),
+    "control": LinearSchedule(0.5, 0.9),
+    "restoration_scale": 1.0,
+    "s_churn": 0.0,
+    "s_noise": 1.0,
+    "positive": "a drawing",
+    "negative": "a photograph",
+}
+"""A setting that is to change the result; the two that must not stand below."""
+
+SAME = {"tiles_per_call": 3, "vae_memory": 64}
+
+
+@pytest.fixture(scope="module")
+def picture():
+    return torch.rand(1, 3, 16, 32)
+
+
+@pytest.fixture(scope="module")
+def plain(demo_model, picture):
+    return restore(demo_model, picture, BASE, scale=4, caption="a boat").image
+
+
+def test_the_table_knows_all_settings():
+    assert {field.name for field in fields(Settings)} == {*CHANGES, *SAME} == set(knobs(Settings))
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_every_setting_changes_the_result(demo_model, picture, plain, name):
+    settings = replace(BASE, **{name: CHANGES[name]})
+    changed = restore(demo_model, picture, settings, scale=4, caption="a boat").image
+    assert (changed - plain).abs().mean() > 1e-4
+
+
+@pytest.mark.parametrize("name", SAME)
+def test_memory_and_speed_leave_the_result_alone(demo_model, picture, plain, name):
+    settings = replace(BASE, **{name: SAME[name]})
+    changed = restore(demo_model, picture, settings, scale=4, caption="a boat").image
+    assert (changed - plain).abs().max() < 1e-4
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"s_noise": math.nan},
+        {"s_noise": -1.0},
+        {"color_strength": 7.0},
+        {"steps": 2000},
+        {"steps": 2.5},
+        {"seed": -1},
+        {"seed": True},
+        {"tiles_per_call": 0},
+        {"cfg": LinearSchedule(math.nan, 4.0)},
+        {"cfg": LinearSchedule(1.0, math.inf)},
+        {"control": LinearSchedule(-0.1, 1.0)},
+        {"restoration_scale": -1.0},
+        {"min_side": 0},
+        {"shifting": 1},
+        {"positive": None},
+    ],
+)
+def test_a_value_out_of_range_is_refused_with_the_range(wrong):
+    (name,) = wrong
+    with pytest.raises(ValueError, match=rf"^{name} must be (within|a multiple|True|text)"):
+        Settings(**wrong)
+
+
+def test_the_presets_are_the_published_numbers():
+    numbers = {
+        name: (s.steps, s.sampler, s.cfg.start, s.cfg.end, s.s_churn, s.s_noise, s.restoration_scale)
+        for name, s in PRESETS.items()
+    }
+    assert numbers == {
+        "quality": (50, "edm", 3.0, 6.0, 5.0, 1.02, 0.0),
+        "fidelity": (50, "edm", 1.0, 4.0, 5.0, 1.01, 0.0),
+        "lightning": (8, "dpmpp_2m_sde", 2.0, 2.0, 5.0, 1.0, 0.0),
+        "demo": (2, "edm", 1.0, 1.0, 0.0, 1.0, 0.5),
+    }
+
+
+@pytest.mark.parametrize(("name", "changes"), [("quality", {}), ("demo", {"seed": 7})])
+def test_a_preset_by_its_name_is_the_preset(demo_model, picture, name, changes):
+    settings = preset(name, steps=2, **changes)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(PRESETS, name, preset(name, steps=2))
+        by_name = restore(demo_model, picture, name, **changes).image
+    assert torch.equal(by_name, restore(demo_model, picture, settings).image)
+
+
+def test_a_generator_draws_the_seed(demo_model, picture):
+    one, same, other = (
+        restore(demo_model, picture, BASE, seed=torch.Generator().manual_seed(seed)).image for seed in (1, 1, 2)
+    )
+    assert torch.equal(one, same)
+    assert not torch.equal(one, other)
