@@ -68,7 +68,7 @@ def test_restore_keeps_alpha_and_fixes_colours_as_the_library(run, demo, picture
     image, stage1 = run(
         "SupirRestore",
         **demo,
-        image=picture.movedim(1, -1),
+        image=picture.movedim(1, -1).clone(),
         caption="",
         scale=4.0,
         preset="demo",
