@@ -18,10 +18,10 @@ from .loader import SupirWeights
 from .vae import decode, encode, with_dr_encoder
 
 
-def read_stage1(vae: comfy.sd.VAE, dr_vae: comfy.sd.VAE, placed: Tensor, tile: int, center: bool) -> Stage1:
+def read_stage1(vae: comfy.sd.VAE, dr_vae: comfy.sd.VAE, placed: Tensor, side: int | None, center: bool) -> Stage1:
     """Stage 1 of a picture ``(B, 3, H, W)`` in [0, 1], sides multiples of 64; latents are as ComfyUI has them."""
-    passes = (partial(encode, dr_vae, tile=tile), partial(decode, vae, tile=tile))
-    return encode_stage1(placed, *passes, partial(encode, vae, tile=tile) if center else None)
+    passes = (partial(encode, dr_vae, side=side), partial(decode, vae, side=side))
+    return encode_stage1(placed, *passes, partial(encode, vae, side=side) if center else None)
 
 
 class SupirEncode(io.ComfyNode):
@@ -77,7 +77,7 @@ class SupirEncode(io.ComfyNode):
         picture = to_picture(image)[:, :3]
         canvas = Canvas.plan(target_size(picture, scale), min_side)
         dr_vae = with_dr_encoder(vae, supir_model.dr_encoder, supir_model.name)
-        stage1 = read_stage1(vae, dr_vae, canvas.place(picture), vae_tile, center=True)
+        stage1 = read_stage1(vae, dr_vae, canvas.place(picture), vae_tile or None, center=True)
         visible = canvas.visible(stage1.picture)
         return io.NodeOutput(
             {"samples": stage1.z_lq},

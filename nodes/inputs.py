@@ -58,5 +58,13 @@ def work_inputs() -> list[io.Input]:
     """At which size the picture is worked on, and the VAE's memory for that."""
     return [
         setting_input("min_side", default=1024, step=64, advanced=True),
-        setting_input("vae_memory", id="vae_tile", step=64, advanced=True),
+        setting_input(
+            "vae_memory",
+            id="vae_tile",
+            default=0,
+            min=0,
+            step=64,
+            advanced=True,
+            tooltip=f"0 takes what memory is free. {knobs(Settings)['vae_memory'].text}",
+        ),
     ]

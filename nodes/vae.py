@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
-import comfy.model_management
+import comfy.model_management as mm
 import comfy.sd
 import torch
 from torch import Tensor
 
-from ..supir_core.sdxl.large_vae import decode_in_bands, encode_in_bands
-from .host import to_image, to_picture
+from ..supir_core.sdxl.config import LATENT_PIXELS
+from ..supir_core.sdxl.large_vae import run_decoder, run_encoder, vae_wishes
 
 
 def with_dr_encoder(vae: comfy.sd.VAE, dr_encoder: Mapping[str, Tensor], source: str) -> comfy.sd.VAE:
@@ -46,36 +47,35 @@ def require_sdxl_vae(vae: comfy.sd.VAE) -> None:
         )
 
 
-def encode(vae: comfy.sd.VAE, picture: Tensor, tile: int) -> Tensor:
+def encode(vae: comfy.sd.VAE, picture: Tensor, side: int | None) -> Tensor:
     """Encode ``(B, 3, H, W)`` in [0, 1] to ComfyUI's latents, ``(B, 4, H/8, W/8)``.
 
-    A picture larger than ``tile`` squared goes through in bands of rows, with the same result.
+    In one piece where that fits the memory that ComfyUI has, else in bands of rows, with the same result; pictures larger
+    than ``side`` squared always go in bands, if it is given.
     """
-    if _small(picture.shape[2:], tile):
-        return vae.encode(to_image(picture))
-    model = _loaded(vae, vae.memory_used_encode((1, 3, tile, tile), vae.vae_dtype))
-    pixels = vae.process_input(picture).to(vae.device, vae.vae_dtype)
-    rows = [encode_in_bands(model.encoder, row, tile) for row in pixels.split(1)]
-    moments = model.quant_conv(torch.cat(rows))
-    return moments.chunk(2, dim=1)[0].float().to(vae.output_device)
+    pixels = picture.shape[2] * picture.shape[3]
+    with _at_work(vae, pixels, side) as model:
+        image = vae.process_input(picture).to(vae.device, vae.vae_dtype)
+        moments = model.quant_conv(run_encoder(model.encoder, image, side, mm.get_free_memory))
+        return moments.chunk(2, dim=1)[0].float().to(vae.output_device)
 
 
-def decode(vae: comfy.sd.VAE, latent: Tensor, tile: int) -> Tensor:
+def decode(vae: comfy.sd.VAE, latent: Tensor, side: int | None) -> Tensor:
     """Decode ComfyUI's latents to ``(B, 3, H, W)`` in [0, 1]; large ones as in ``encode``."""
-    if _small([side * 8 for side in latent.shape[2:]], tile):
-        return to_picture(vae.decode(latent))
-    model = _loaded(vae, vae.memory_used_decode((1, 4, tile // 8, tile // 8), vae.vae_dtype))
-    z = model.post_quant_conv(latent.to(vae.device, vae.vae_dtype))
-    rows = [decode_in_bands(model.decoder, row, tile) for row in z.split(1)]
-    return vae.process_output(torch.cat(rows).float().to(vae.output_device))
+    pixels = latent.shape[2] * latent.shape[3] * LATENT_PIXELS**2
+    with _at_work(vae, pixels, side) as model:
+        z = model.post_quant_conv(latent.to(vae.device, vae.vae_dtype))
+        decoded = run_decoder(model.decoder, z, side, mm.get_free_memory)
+        return vae.process_output(decoded.float().to(vae.output_device))
 
 
-def _small(sides: torch.Size | list[int], tile: int) -> bool:
-    height, width = sides
-    return height * width <= tile * tile
-
-
-def _loaded(vae: comfy.sd.VAE, memory: float) -> torch.nn.Module:
-    """The VAE's network on its device, with room for the work."""
-    comfy.model_management.load_models_gpu([vae.patcher], memory_required=memory, force_full_load=True)
-    return vae.first_stage_model
+@contextmanager
+def _at_work(vae: comfy.sd.VAE, pixels: int, side: int | None) -> Iterator[torch.nn.Module]:
+    """The VAE's network on its device, with as much room for the work as the device can have."""
+    model = vae.first_stage_model
+    wishes = vae_wishes(pixels, side, model.encoder.conv_in.out_channels, vae.vae_dtype.itemsize)
+    most = mm.get_total_memory(vae.device) - vae.patcher.model_size() - mm.extra_reserved_memory()
+    work = next((wish for wish in wishes if wish <= most), wishes[-1])
+    mm.load_models_gpu([vae.patcher], memory_required=work, force_full_load=True)
+    with mm.cuda_device_context(vae.device):
+        yield model

@@ -40,7 +40,7 @@ def demo_model():
 @pytest.fixture
 def run(demo_model, monkeypatch, capsys):
     """Run the command on the demo model; gives the exit code and what it wrote to stderr."""
-    monkeypatch.setattr("supir_core.command.demo.load_demo_model", lambda: demo_model)
+    monkeypatch.setattr("supir_core.command.demo.load_demo_model", lambda *_: demo_model)
 
     def run(*arguments):
         code = cli.main([str(argument) for argument in arguments])

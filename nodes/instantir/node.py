@@ -104,7 +104,7 @@ class InstantIRApply(io.ComfyNode):
         placed = canvas.place(picture)
         visible = canvas.visible(placed)
         features = picture_features(clip_vision, visible, instantir_model.feature_width)
-        z_lq = encode(vae, placed, vae_tile)
+        z_lq = encode(vae, placed, vae_tile or None)
         control = Control(strength, end=creative_start, preview_start=preview_start)
         changed = apply_instantir(model, instantir_model, z_lq, features, control, adaptive)
         return io.NodeOutput(changed, {"samples": z_lq}, to_image(visible))

@@ -14,6 +14,7 @@ from ..files.metadata import Label
 from ..files.pictures import SUFFIXES, read_picture, save_png
 from ..restoration.canvas import Restored
 from ..restoration.progress import Progress
+from ..restoration.retry import MemoryFullError
 from ..restoration.settings import CommonSettings
 
 log = logging.getLogger(__name__)
@@ -117,9 +118,9 @@ def _run(job: Job, batch: Batch, bar: _Bar) -> None:
             callback=bar.show,
         )
     except torch.OutOfMemoryError as error:
-        raise RuntimeError(
-            f"the GPU's memory is full; use --tile {max(512, batch.settings.tile // 2)} "
-            f"or --vae-memory {max(128, batch.settings.vae_memory // 2)} ({error})"
+        raise MemoryFullError(
+            f"the GPU's memory is full. Use --memory stream or --weights float8, close other programs that use it, or "
+            f"restore at a smaller size ({error})"
         ) from error
     label = None
     if batch.hashes is not None:

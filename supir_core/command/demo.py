@@ -61,8 +61,10 @@ def demo_photograph() -> Tensor:
     return to_tensor(Image.fromarray(data.astronaut()))
 
 
-def load_demo_model() -> SupirModel:
-    """Load the demo weights as real ones are loaded.
+def load_demo_model(
+    device: str | torch.device | None = None, dtype: torch.dtype | None = None, memory: str = "auto"
+) -> SupirModel:
+    """Load the demo weights as real ones are loaded; arguments as in ``load_model``.
 
     Raises:
         FileNotFoundError: they are not there.
@@ -72,7 +74,8 @@ def load_demo_model() -> SupirModel:
             f"{WEIGHTS}: expected the demo weights, but they are not there; they come with the repository, "
             "so clone it and install it with `pip install -e .`"
         )
-    return load_model(WEIGHTS / SDXL_FILE, WEIGHTS / SUPIR_FILE, WEIGHTS / TOKENIZER_FOLDER)
+    files = (WEIGHTS / SDXL_FILE, WEIGHTS / SUPIR_FILE, WEIGHTS / TOKENIZER_FOLDER)
+    return load_model(*files, device, dtype, memory)
 
 
 def run_demo(folder: Path, seed: int = 0) -> Demonstration:

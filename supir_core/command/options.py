@@ -13,6 +13,7 @@ from ..files.checkpoint import DTYPES
 from ..instantir.settings import InstantSettings
 from ..restoration.denoiser import LinearSchedule
 from ..restoration.knobs import SCALE, Knob, knobs
+from ..sdxl.residency import MODES
 from ..supir.settings import PRESETS, Settings
 
 METHODS = ("supir", "instantir")
@@ -118,6 +119,9 @@ def _add_weights(parser: argparse.ArgumentParser, files: dict[str, str]) -> None
     else:
         weights.add_argument("--demo", action="store_true", help="use the demo weights instead")
     weights.add_argument("--device", help="cpu, cuda, cuda:1, mps; a GPU by default where there is one")
+    text = "how networks share the GPU (%(default)s): keep them there while there is room, always (full), drop each after its "
+    text += "work (stage), or fetch those that sample block by block (stream)"
+    weights.add_argument("--memory", choices=MODES, default="auto", help=text)
     weights.add_argument("--dtype", choices=DTYPES, help="float16 on a GPU, float32 on a CPU by default")
 
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ..files.checkpoint import Checkpoint, open_checkpoint
 from ..files.kinds import ADAPTER, AGGREGATOR, PREVIEWER, SDXL
 from ..sdxl.config import UNetConfig, without_prefix
+from ..sdxl.memory import vae_dtype
 from ..sdxl.model import SdxlModel, build, check_channels, defaults, load_text, load_unet, load_vae
 from ..sdxl.text import load_tokenizer
 from .aggregator import Aggregator
@@ -55,6 +56,7 @@ def load_instantir(
     tokenizer: str | Path | None = None,
     device: str | torch.device | None = None,
     dtype: torch.dtype | None = None,
+    memory: str = "auto",
 ) -> InstantIRModel:
     """Load InstantIR.
 
@@ -66,7 +68,8 @@ def load_instantir(
         dino: folder with DINOv2-L in transformers' layout, or a hub id; the hub's by default.
         tokenizer: folder with the CLIP tokenizer's files, or a hub id; the hub's standard one by default.
         device: where to compute; a GPU if there is one.
-        dtype: precision of all but the VAE; float16 on a GPU, float32 on a CPU by default.
+        dtype: precision; see ``load_model``.
+        memory: how networks share the device; see ``load_model``.
 
     Raises:
         UnsupportedCheckpointError: a file is not what it should be, or does not fit the SDXL model.
@@ -83,10 +86,11 @@ def load_instantir(
     image = load_adapter(opened[1], unet.config, dtype)
     return InstantIRModel(
         unet=unet,
-        vae=load_vae(base, torch.float32),
+        vae=load_vae(base, vae_dtype(device, dtype)),
         text=load_text(base, load_tokenizer(tokenizer), dtype),
         device=device,
         files=tuple(checkpoint.path for checkpoint in opened),
+        memory=memory,
         adapter=image,
         previewer=load_previewer(opened[3], unet.config, image.image_proj.config, dtype),
         aggregator=load_aggregator(opened[2], unet.config, dtype),

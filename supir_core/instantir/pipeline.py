@@ -15,6 +15,7 @@ from ..restoration.knobs import SCALE
 from ..restoration.noise import start_latent
 from ..restoration.progress import Progress, Report, sample_in_tiles, silent
 from ..restoration.prompts import encode_prompts
+from ..restoration.retry import with_smaller_tiles
 from .adaptive import Adaptive
 from .denoiser import InstantDenoiser, build_denoiser
 from .model import InstantIRModel
@@ -75,20 +76,21 @@ def restore_instantir(
     sizes = (height, width, 0, 0, height, width)
     prompts = negative.with_sizes(sizes), positive.with_sizes(sizes)
     sigmas = instantir_sigmas(settings.steps)
-    with model.at_work(model.unet, model.previewer):
-        with model.at_work(model.adapter):
-            denoiser = build_denoiser(
-                model.networks,
-                z_lq,
-                features,
-                prompts,
-                sigmas,
-                cfg=settings.cfg,
-                control=settings.schedule_of_control,
-                adaptive=Adaptive(settings.adaptive),
-            )
-        with model.at_work(model.aggregator):
-            latent = sample(denoiser, sigmas, settings, report)
+    rows = 2 * len(picture) * settings.tiles_per_call
+    work = model.sampling_wishes(2 * rows, height * width)  # the aggregator reads two pictures
+    with model.at_work(model.unet, model.previewer, model.adapter):
+        denoiser = build_denoiser(
+            model.networks,
+            z_lq,
+            features,
+            prompts,
+            sigmas,
+            cfg=settings.cfg,
+            control=settings.schedule_of_control,
+            adaptive=Adaptive(settings.adaptive),
+        )
+    with model.at_work(model.unet, model.previewer, model.aggregator, wishes=work):
+        latent = with_smaller_tiles(settings, canvas.outer, lambda tiles: sample(denoiser, sigmas, tiles, report))
     report(Progress("decode", 0, 1))
     image = model.decode(latent, settings.vae_memory)
     report(Progress("decode", 1, 1))

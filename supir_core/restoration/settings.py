@@ -60,10 +60,11 @@ class CommonSettings:
     tiles_per_call: int = knob(
         1, "Tiles that go through the network together: faster on a large GPU, more memory.", least=1, most=64
     )
-    vae_memory: int = knob(
-        512,
-        "Side of a square of pixels whose memory the VAE may use. Larger pictures go through it in bands of rows, exactly "
-        "as in one piece and without seams, so this changes memory and speed, never the picture.",
+    vae_memory: int | None = knob(
+        None,
+        "Side of a square of pixels whose memory the VAE may use; by itself it takes what is free. Larger pictures go "
+        "through it in bands of rows, exactly as in one piece and without seams, so this changes memory and speed, never "
+        "the picture.",
         least=64,
         most=8192,
     )

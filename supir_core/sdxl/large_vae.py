@@ -1,133 +1,112 @@
-"""VAE passes over pictures of any size in the memory of a small one, equal to the pass in one piece.
+"""VAE passes over pictures of any size: in one piece where memory allows, else by bands of rows, with the same result.
 
-A layer at a time, a band of rows at a time: every feature map lies in a temporary file, a convolution reads its
+In bands, a layer at a time, a band of rows at a time: every feature map is a plane (``planes``), a convolution reads its
 band with the rows around it, and the statistics of each GroupNorm are gathered from the whole map as it is written.
-So nothing is computed twice but those few rows, and no seam can arise. Attention runs over the whole picture too,
-by the online softmax.
+So nothing is computed twice but those few rows, and no seam can arise. Attention runs over the whole picture too.
 
 The functions ask of a module only LDM's attribute names (``down[i].block[j].conv1``, ...), so a host's VAE serves.
 """
 
 from __future__ import annotations
 
+import logging
 import math
-import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+from .config import LATENT_PIXELS
+from .memory import GIB, Free, free_bytes, is_out_of_memory
+from .planes import GivenPlane, Plane, Room, StoredPlane
+
+log = logging.getLogger(__name__)
+
 FINEST_WIDTH = 128
 """Channels of SDXL's finest level; a band may hold tile * tile * 128 numbers."""
+
+BAND_SIDE = 512
+"""Side of the square of pixels whose memory a band may use, unless told otherwise."""
+
+PIECE_WIDTHS, PLANE_WIDTHS, BAND_WIDTHS = 7, 4, 6
+"""Feature maps of the finest level and width that are held at the peak of a pass in one piece, in planes, in a band."""
+
+SCORES = 2**26
+"""Scores of attention at once on a GPU."""
 
 CACHED_TOKENS = 1024
 """Queries and keys at once on a CPU: their scores stay in the cache, which makes attention twice as fast."""
 
 
-class Plane(Protocol):
-    """A feature map that is read by rows."""
+def vae_wishes(pixels: int, side: int | None, width: int, itemsize: int) -> list[int]:
+    """Bytes that a pass would like to have, the dearest first: in one piece, its feature maps at hand, only a band.
 
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """``(B, C, H, W)``."""
-        ...
-
-    def read(self, top: int, bottom: int) -> Tensor:
-        """Rows ``top`` to ``bottom``, ``(B, C, bottom - top, W)``."""
-        ...
-
-
-class MemoryPlane:
-    """A plane in memory: the picture or the latent itself."""
-
-    def __init__(self, tensor: Tensor):
-        self.tensor = tensor
-        self.shape = tensor.shape
-
-    def read(self, top: int, bottom: int) -> Tensor:
-        """See Plane."""
-        return self.tensor[:, :, top:bottom]
+    Args:
+        pixels: of the picture.
+        side: as in ``run_encoder``.
+        width: channels of the finest level.
+        itemsize: bytes of a number.
+    """
+    feature_map = pixels * width * itemsize
+    band = BAND_WIDTHS * (side or BAND_SIDE) ** 2 * FINEST_WIDTH * itemsize
+    if side and pixels <= side * side:
+        return [PIECE_WIDTHS * feature_map]
+    planes = [PLANE_WIDTHS * feature_map + band, band]
+    return planes if side else [PIECE_WIDTHS * feature_map, *planes]
 
 
-class FilePlane:
-    """A plane in a temporary file, row by row, that keeps the moments of what is written."""
+def run_encoder(encoder: Any, image: Tensor, side: int | None = None, free: Free = free_bytes) -> Tensor:
+    """The moments that ``encoder(image)`` gives, ``(B, 8, H/8, W/8)``.
 
-    def __init__(self, shape: tuple[int, ...], like: Tensor):
-        self.shape = shape
-        self.dtype, self.device = like.dtype, like.device
-        self.moments = Moments()
-        self._file = tempfile.TemporaryFile()  # noqa: SIM115 (deleted with the plane)
-        batch, channels, _, width = shape
-        self._row_bytes = batch * channels * width * like.element_size()
+    Args:
+        encoder: with LDM's attribute names.
+        image: ``(B, 3, H, W)`` in [-1, 1].
+        side: largest picture, as the side of a square in pixels, that goes through in one piece; larger ones go in
+            bands of as much memory. ``None``: one piece where it fits the free memory.
+        free: counts what is free.
+    """
+    width = encoder.conv_in.out_channels
 
-    def read(self, top: int, bottom: int) -> Tensor:
-        """See Plane."""
-        buffer = bytearray((bottom - top) * self._row_bytes)
-        self._file.seek(top * self._row_bytes)
-        self._file.readinto(buffer)
-        batch, channels, _, width = self.shape
-        rows = torch.frombuffer(buffer, dtype=self.dtype).view(bottom - top, batch, channels, width)
-        return rows.to(self.device).permute(1, 2, 0, 3).contiguous()
+    def run(part: Tensor) -> Tensor:
+        pixels = part.shape[2] * part.shape[3]
+        return _run(encoder, encode_in_bands, part, pixels * width, pixels, side, free)
 
-    def write(self, top: int, rows: Tensor) -> None:
-        """Put down the rows from ``top`` on; each row is written once."""
-        self.moments.add(rows)
-        stored = rows.permute(2, 0, 1, 3).contiguous().cpu()
-        self._file.seek(top * self._row_bytes)
-        self._file.write(stored.view(torch.uint8).numpy().data)
-
-    def normalise(self, norm: nn.Module, rows: Tensor) -> Tensor:
-        """Apply the GroupNorm ``norm`` to ``rows`` with the statistics of the whole plane."""
-        scale, shift = self.moments.affine(norm, rows)
-        return torch.addcmul(shift, rows.float(), scale).to(rows.dtype)
+    return torch.cat([run(part) for part in image.split(1)])
 
 
-class Moments:
-    """Mean and variance of 32 groups of channels, merged band by band (Chan et al. 1979)."""
+def run_decoder(decoder: Any, z: Tensor, side: int | None = None, free: Free = free_bytes) -> Tensor:
+    """The picture that ``decoder(z)`` gives, ``(B, 3, 8h, 8w)``; arguments as in ``run_encoder``."""
+    width = decoder.conv_out.in_channels
 
-    def __init__(self) -> None:
-        self.count = 0
-        self.mean = self.spread = torch.zeros(())
+    def run(part: Tensor) -> Tensor:
+        pixels = part.shape[2] * part.shape[3] * LATENT_PIXELS**2
+        return _run(decoder, decode_in_bands, part, pixels * width, pixels, side, free)
 
-    def add(self, rows: Tensor) -> None:
-        """Take in a band ``(B, C, h, W)``; a plane whose channels do not divide into groups is never normalised."""
-        if rows.shape[1] % 32:
-            return
-        groups = rearrange(rows.float(), "b (g c) h w -> b g (c h w)", g=32)
-        mean = groups.mean(-1, keepdim=True)
-        variance = (groups - mean).square_().mean(-1).cpu().double()  # faster than torch.var_mean
-        mean = mean[..., 0].cpu().double()
-        added = groups.shape[-1]
-        total = self.count + added
-        delta = mean - self.mean
-        self.spread = self.spread + variance * added + delta**2 * (self.count * added / total)
-        self.mean = self.mean + delta * (added / total)
-        self.count = total
-
-    def affine(self, norm: Any, like: Tensor) -> tuple[Tensor, Tensor]:
-        """The norm as one multiplication and one addition, each ``(B, C, 1, 1)`` in float32.
-
-        Weight and bias are asked of the layer by running it, as a host may patch or move them only then: on two
-        pixels of 1 and -1, whose mean is 0 and variance 1, it gives bias + weight and bias - weight.
-        """
-        probe = like.new_tensor([1.0, -1.0]).expand(1, norm.num_channels, 1, 2)
-        above, below = norm(probe)[0, :, 0].cpu().double().unbind(-1)
-        weight, bias = (above - below) / 2 * (1 + norm.eps) ** 0.5, (above + below) / 2
-        deviation = (self.spread / self.count + norm.eps).sqrt()
-        per_group = norm.num_channels // 32
-        mean, deviation = (t.repeat_interleave(per_group, dim=1) for t in (self.mean, deviation))
-        scale = weight / deviation
-        shift = bias - mean * scale
-        return tuple(t[:, :, None, None].float().to(like.device) for t in (scale, shift))  # type: ignore
+    return torch.cat([run(part) for part in z.split(1)])
 
 
-def encode_in_bands(encoder: Any, image: Tensor, tile: int) -> Tensor:
-    """The moments that ``encoder(image)`` gives, ``(B, 8, H/8, W/8)``, in the memory of a ``tile`` squared."""
-    run = _Bands(tile)
-    x = _store(run.same_size(encoder.conv_in, MemoryPlane(image)))
+def _run(
+    net: Any, bands: Callable[..., Tensor], x: Tensor, numbers: int, pixels: int, side: int | None, free: Free
+) -> Tensor:
+    """In one piece if it fits, else in bands; ``numbers`` are those of a feature map of the finest level."""
+    needed = PIECE_WIDTHS * numbers * x.element_size()
+    if pixels <= side * side if side else needed <= free(x.device):
+        try:
+            return net(x)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            log.warning("the VAE's %.1f GiB did not fit in one piece after all; it goes on in bands", needed / GIB)
+    return bands(net, x, side or BAND_SIDE, free)
+
+
+def encode_in_bands(encoder: Any, image: Tensor, side: int, free: Free = free_bytes) -> Tensor:
+    """The moments that ``encoder(image)`` gives, ``(B, 8, H/8, W/8)``, in the memory of a square of ``side``."""
+    run = _Bands(side, image, free)
+    x = run.store(run.same_size(encoder.conv_in, GivenPlane(image)))
     for level in encoder.down:
         for block in level.block:
             x = run.residual(block, x)
@@ -136,10 +115,10 @@ def encode_in_bands(encoder: Any, image: Tensor, tile: int) -> Tensor:
     return run.finish(encoder, run.middle(encoder.mid, x))
 
 
-def decode_in_bands(decoder: Any, z: Tensor, tile: int) -> Tensor:
-    """The picture that ``decoder(z)`` gives, ``(B, 3, 8h, 8w)``, in the memory of a ``tile`` squared."""
-    run = _Bands(tile)
-    x = run.middle(decoder.mid, _store(run.same_size(decoder.conv_in, MemoryPlane(z))))
+def decode_in_bands(decoder: Any, z: Tensor, side: int, free: Free = free_bytes) -> Tensor:
+    """The picture that ``decoder(z)`` gives, ``(B, 3, 8h, 8w)``, in the memory of a square of ``side``."""
+    run = _Bands(side, z, free)
+    x = run.middle(decoder.mid, run.store(run.same_size(decoder.conv_in, GivenPlane(z))))
     for level in reversed(decoder.up):
         for block in level.block:
             x = run.residual(block, x)
@@ -153,17 +132,6 @@ class Pieces(NamedTuple):
 
     height: int
     bands: Iterator[tuple[int, Tensor]]
-
-
-def _store(pieces: Pieces) -> FilePlane:
-    """Compute the bands into a file."""
-    top, rows = next(pieces.bands)
-    batch, channels, _, width = rows.shape
-    plane = FilePlane((batch, channels, pieces.height, width), rows)
-    plane.write(top, rows)
-    for top, rows in pieces.bands:
-        plane.write(top, rows)
-    return plane
 
 
 def _join(pieces: Pieces) -> Tensor:
@@ -180,67 +148,81 @@ def _join(pieces: Pieces) -> Tensor:
 class _Bands:
     """The layers of the VAE, each a pass over planes that gives a new one."""
 
-    def __init__(self, tile: int):
-        self.budget = tile * tile * FINEST_WIDTH
+    def __init__(self, side: int, like: Tensor, free: Free):
+        self.budget = side * side * FINEST_WIDTH
+        self.room = Room(BAND_WIDTHS * self.budget * like.element_size(), free)
 
-    def residual(self, block: Any, x: FilePlane) -> FilePlane:
+    def store(self, pieces: Pieces) -> StoredPlane:
+        """Compute the bands into a new plane."""
+        top, rows = next(pieces.bands)
+        batch, channels, _, width = rows.shape
+        plane = self.room.plane((batch, channels, pieces.height, width), rows)
+        plane.write(top, rows)
+        for top, rows in pieces.bands:
+            plane.write(top, rows)
+        return plane
+
+    def residual(self, block: Any, x: StoredPlane) -> StoredPlane:
         """A ResnetBlock: the second norm needs the whole of the first half."""
         narrow = hasattr(block, "nin_shortcut")
-        h = _store(self.same_size(lambda rows: block.conv1(F.silu(x.normalise(block.norm1, rows))), x))
+        h = self.store(self.same_size(lambda rows: block.conv1(F.silu(x.normalise(block.norm1, rows))), x))
 
         def second(h_rows: Tensor, x_rows: Tensor) -> Tensor:
             shortcut = block.nin_shortcut(x_rows) if narrow else x_rows
             return shortcut + block.conv2(F.silu(h.normalise(block.norm2, h_rows)))
 
-        return _store(self.same_size(second, h, x))
+        return self.store(self.same_size(second, h, x))
 
-    def downsample(self, conv: nn.Module, x: FilePlane) -> FilePlane:
+    def downsample(self, conv: nn.Module, x: StoredPlane) -> StoredPlane:
         """A convolution of stride 2, padded at the right and the bottom only."""
         height = x.shape[2]
 
-        def band(top: int, bottom: int) -> Tensor:
-            rows = x.read(2 * top, min(2 * bottom + 1, height))
+        def band(top: int, bottom: int, rows: Tensor) -> Tensor:
             return conv(F.pad(rows, (0, 1, 0, 2 * (bottom - top) + 1 - rows.shape[2])))
 
-        return _store(self._bands(band, height // 2, x))
+        return self.store(self._bands(band, lambda t, b: (2 * t, min(2 * b + 1, height)), height // 2, x))
 
-    def upsample(self, conv: nn.Module, x: FilePlane) -> FilePlane:
+    def upsample(self, conv: nn.Module, x: StoredPlane) -> StoredPlane:
         """Nearest-neighbour enlargement by two, then a convolution."""
         height = x.shape[2]
 
-        def band(top: int, bottom: int) -> Tensor:
-            first, last = max((top - 1) // 2, 0), min((bottom + 2) // 2, height)
-            rows = conv(F.interpolate(x.read(first, last), scale_factor=2.0, mode="nearest"))
-            return rows[:, :, top - 2 * first : bottom - 2 * first]
+        def reach(top: int, bottom: int) -> tuple[int, int]:
+            return max((top - 1) // 2, 0), min((bottom + 2) // 2, height)
 
-        return _store(self._bands(band, 2 * height, x))
+        def band(top: int, bottom: int, rows: Tensor) -> Tensor:
+            first, _ = reach(top, bottom)
+            out = conv(F.interpolate(rows, scale_factor=2.0, mode="nearest"))
+            return out[:, :, top - 2 * first : bottom - 2 * first]
 
-    def middle(self, mid: Any, x: FilePlane) -> FilePlane:
+        return self.store(self._bands(band, reach, 2 * height, x))
+
+    def middle(self, mid: Any, x: StoredPlane) -> StoredPlane:
         """Residual, attention, residual."""
         return self.residual(mid.block_2, self.attend(mid.attn_1, self.residual(mid.block_1, x)))
 
-    def attend(self, block: Any, x: FilePlane) -> FilePlane:
+    def attend(self, block: Any, x: StoredPlane) -> StoredPlane:
         """Attention of every pixel over every pixel, by the online softmax."""
         k, v = (
-            _store(self.same_size(lambda rows, layer=layer: layer(x.normalise(block.norm, rows)), x))
+            self.store(self.same_size(lambda rows, layer=layer: layer(x.normalise(block.norm, rows)), x))
             for layer in (block.k, block.v)
         )
         # the scores of a band of queries over a band of keys are to fit the budget too
         rows_at_once = max(1, math.isqrt(self.budget) // x.shape[3])
         height = x.shape[2]
+        at_hand = type(k) is type(v) is StoredPlane and k.device.type != "cpu"
 
-        def band(top: int, bottom: int) -> Tensor:
-            rows = x.read(top, bottom)
-            outs = []
-            for first, last in _spans(bottom - top, rows_at_once):
-                q = block.q(x.normalise(block.norm, rows[:, :, first:last]))
-                keys = ((k.read(*span), v.read(*span)) for span in _spans(height, rows_at_once))
-                outs.append(online_attention(q, keys))
-            return rows + block.proj_out(torch.cat(outs, dim=2))
+        def attended(q: Tensor) -> Tensor:
+            if at_hand:
+                return whole_attention(q, k.rows, v.rows)
+            return online_attention(q, ((k.read(*span), v.read(*span)) for span in _spans(height, rows_at_once)))
 
-        return _store(self._bands(band, height, x))
+        def band(top: int, bottom: int, rows: Tensor) -> Tensor:
+            queries = (block.q(x.normalise(block.norm, part)) for part in rows.split(rows_at_once, dim=2))
+            return rows + block.proj_out(torch.cat([attended(q) for q in queries], dim=2))
 
-    def finish(self, net: Any, x: FilePlane) -> Tensor:
+        return self.store(self._bands(band, lambda top, bottom: (top, bottom), height, x))
+
+    def finish(self, net: Any, x: StoredPlane) -> Tensor:
         """Norm, SiLU and the last convolution, into memory."""
         return _join(self.same_size(lambda rows: net.conv_out(F.silu(x.normalise(net.norm_out, rows))), x))
 
@@ -248,22 +230,48 @@ class _Bands:
         """A pass that keeps the size; ``function`` gets the rows with one more on either side."""
         height = sources[0].shape[2]
 
-        def band(top: int, bottom: int) -> Tensor:
-            first, last = max(top - 1, 0), min(bottom + 1, height)
-            out = function(*(source.read(first, last) for source in sources))
-            return out[:, :, top - first : bottom - first]
+        def reach(top: int, bottom: int) -> tuple[int, int]:
+            return max(top - 1, 0), min(bottom + 1, height)
 
-        return self._bands(band, height, sources[0])
+        def band(top: int, bottom: int, *rows: Tensor) -> Tensor:
+            first, _ = reach(top, bottom)
+            return function(*rows)[:, :, top - first : bottom - first]
 
-    def _bands(self, band: Callable[[int, int], Tensor], height: int, source: Plane) -> Pieces:
-        """The bands that cover ``height`` rows, as high as the budget allows."""
-        batch, channels, source_height, width = source.shape
+        return self._bands(band, reach, height, *sources)
+
+    def _bands(
+        self,
+        band: Callable[..., Tensor],
+        reach: Callable[[int, int], tuple[int, int]],
+        height: int,
+        *sources: Plane,
+    ) -> Pieces:
+        """The bands that cover ``height`` rows, as high as the budget allows.
+
+        ``band(top, bottom, *rows)`` computes one of the sources' rows within its ``reach``.
+        """
+        batch, channels, source_height, width = sources[0].shape
         # a residual block may have twice its input's channels, an Upsample has four times its input's pixels
         row = 2 * batch * max(channels, 32) * width * height // source_height
-        return Pieces(
-            height,
-            ((top, band(top, bottom)) for top, bottom in _spans(height, max(1, self.budget // row))),
-        )
+        spans = _spans(height, max(1, self.budget // row))
+
+        def computed() -> Iterator[tuple[int, Tensor]]:
+            for number, span in enumerate(spans):
+                rows = [source.read(*reach(*span)) for source in sources]
+                if number + 1 < len(spans):
+                    for source in sources:
+                        source.ahead(*reach(*spans[number + 1]))
+                yield span[0], band(*span, *rows)
+
+        return Pieces(height, computed())
+
+
+def whole_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Attention of one head over keys and values ``(B, C, H, W)`` that are at hand, by blocks of queries: as ``q``."""
+    queries, keys, values = (rearrange(t, "b c h w -> b (h w) c") for t in (q, k, v))
+    blocks = queries.split(max(1, SCORES // keys.shape[1]), dim=1)  # a kernel may write all its scores down
+    out = torch.cat([F.scaled_dot_product_attention(block, keys, values) for block in blocks], dim=1)
+    return rearrange(out, "b (h w) c -> b c h w", h=q.shape[2])
 
 
 def online_attention(q: Tensor, pieces: Iterable[tuple[Tensor, Tensor]]) -> Tensor:

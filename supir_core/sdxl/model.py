@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,10 @@ from torch import Tensor, nn
 
 from ..files.checkpoint import Checkpoint, UnsupportedCheckpointError
 from .conditioning import Conditioning
-from .config import UNetConfig, VAEConfig, without_prefix
+from .config import LATENT_PIXELS, UNetConfig, VAEConfig, without_prefix
+from .large_vae import vae_wishes
+from .memory import find_device
+from .residency import Residency
 from .text import CLIP_G, CLIP_L, UNUSED, TextEncoders, text_state_dict
 from .unet import UNet
 from .vae import VAE, Encoder, from_unit, to_unit
@@ -56,6 +60,9 @@ UNET = "model.diffusion_model."
 FIRST_STAGE = "first_stage_model."
 SDXL_WIDTH = 320
 
+WORK_NUMBERS = 160
+"""Numbers that a guided call holds for each pixel of a row at its peak, adaptor included."""
+
 
 @dataclass(frozen=True)
 class SdxlModel:
@@ -65,8 +72,9 @@ class SdxlModel:
         unet: SDXL's frozen UNet.
         vae: SDXL's VAE.
         text: SDXL's text encoders.
-        device: where the networks compute; they wait on the CPU (see :meth:`at_work`).
+        device: where the networks compute.
         files: the SDXL file and the method's.
+        memory: how networks share the device, one of ``residency.MODES``.
     """
 
     unet: UNet
@@ -74,40 +82,53 @@ class SdxlModel:
     text: TextEncoders
     device: torch.device
     files: tuple[Path, ...]
+    memory: str = field(default="auto", kw_only=True)
 
     @property
     def min_side(self) -> int:
         """Shortest side in pixels that the model works well at."""
         return min_side(self.unet.config)
 
-    def encode(self, picture: Tensor, memory: int, encoder: Encoder | None = None) -> Tensor:
-        """Pictures ``(B, 3, H, W)`` in [0, 1] to scaled latents; ``memory`` is the ``tile`` of :meth:`VAE.encode`."""
-        with self.at_work(self.vae, *([encoder] if encoder else [])):
-            return self.vae.encode(from_unit(picture), encoder, memory)
+    @cached_property
+    def residency(self) -> Residency:
+        """Which networks are on the device."""
+        return Residency(self.device, self.memory)
 
-    def decode(self, latent: Tensor, memory: int) -> Tensor:
+    def at_work(self, *modules: nn.Module, wishes: Sequence[int] = (0,)) -> AbstractContextManager[None]:
+        """Hold networks on the device while they are used; see :meth:`Residency.at_work`."""
+        return self.residency.at_work(*modules, wishes=wishes)
+
+    def encode(self, picture: Tensor, side: int | None, encoder: Encoder | None = None) -> Tensor:
+        """Pictures ``(B, 3, H, W)`` in [0, 1] to scaled latents, float32; ``side`` is as in :meth:`VAE.encode`."""
+        modules = [self.vae, *([encoder] if encoder else [])]
+        with self.at_work(*modules, wishes=self._vae_wishes(picture.shape[2] * picture.shape[3], side)):
+            return self.vae.encode(from_unit(picture).to(self.vae.dtype), encoder, side).float()
+
+    def decode(self, latent: Tensor, side: int | None) -> Tensor:
         """Scaled latents to pictures in [0, 1]."""
-        with self.at_work(self.vae):
-            return to_unit(self.vae.decode(latent, memory))
+        pixels = latent.shape[2] * latent.shape[3] * LATENT_PIXELS**2
+        with self.at_work(self.vae, wishes=self._vae_wishes(pixels, side)):
+            return to_unit(self.vae.decode(latent.to(self.vae.dtype), side))
+
+    def _vae_wishes(self, pixels: int, side: int | None) -> list[int]:
+        """Bytes for a pass in one piece, for one with its feature maps on the device, and for a band."""
+        return vae_wishes(pixels, side, self.vae.decoder.conv_out.in_channels, self.vae.dtype.itemsize)
+
+    def sampling_wishes(self, rows: int, tile_pixels: int) -> list[int]:
+        """Bytes for the networks' work on ``rows`` rows of tiles of so many pixels."""
+        return [rows * tile_pixels * WORK_NUMBERS * self.unet.dtype.itemsize]
 
     def encode_texts(self, texts: Sequence[str]) -> list[Conditioning]:
-        """What the UNet gets of each of the texts, under SUPIR's size condition."""
+        """What the UNet gets of each of the texts, under SUPIR's size condition; each text is encoded once."""
+        distinct = list(dict.fromkeys(texts))
         with self.at_work(self.text):
-            encoded = self.text.encode(list(texts))
+            encoded = self.text.encode(distinct)
         rows = zip(encoded.context, encoded.vector, strict=True)
-        return [Conditioning(context[None], vector[None]) for context, vector in rows]
-
-    @contextmanager
-    def at_work(self, *modules: nn.Module):  # noqa: ANN201
-        """Hold modules on the device for as long as they are used, so that each stage has its memory to itself."""
-        for module in modules:
-            module.to(self.device)
-        try:
-            yield
-        finally:
-            if self.device.type != "cpu":
-                for module in modules:
-                    module.to("cpu")
+        made = {
+            text: Conditioning(context[None], vector[None])
+            for text, (context, vector) in zip(distinct, rows, strict=True)
+        }
+        return [made[text] for text in texts]
 
 
 def min_side(config: UNetConfig) -> int:
@@ -117,7 +138,7 @@ def min_side(config: UNetConfig) -> int:
 
 def defaults(device: str | torch.device | None, dtype: torch.dtype | None) -> tuple[torch.device, torch.dtype]:
     """Where to compute, a GPU if there is one, and in what precision, float16 on a GPU."""
-    device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    device = torch.device(device) if device else find_device()
     return device, dtype or (torch.float32 if device.type == "cpu" else torch.float16)
 
 

@@ -73,6 +73,11 @@ class Encoder(nn.Module):
             ]
         )
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """Precision to compute in: that of the norms, as other weights may be kept in fewer bits."""
+        return next(p.dtype for p in self.parameters() if p.ndim == 1)
+
     def embed(self, timesteps: Tensor, y: Tensor) -> Tensor:
         """Sum of the timestep's and the vector's embedding, ``(B, 4 * widths[0])``."""
         sinusoid = timestep_embedding(timesteps, self.config.widths[0]).to(y.dtype)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from .blocks import Attention, attention
 from .config import LATENT_PIXELS, LATENT_SCALE, VAEConfig
-from .large_vae import decode_in_bands, encode_in_bands
+from .large_vae import SCORES, run_decoder, run_encoder
 
 EPS = 1e-6
 
@@ -56,7 +56,10 @@ class AttnBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         h = self.norm(x)
         q, k, v = (rearrange(layer(h), "b c h w -> b (h w) c") for layer in (self.q, self.k, self.v))
-        out = rearrange(self.attention(q, k, v, 1), "b (h w) c -> b c h w", h=x.shape[2])
+        # on a GPU a head this wide may take a kernel that writes all its scores down
+        block = q.shape[1] if x.device.type == "cpu" else max(1, SCORES // k.shape[1])
+        out = torch.cat([self.attention(queries, k, v, 1) for queries in q.split(block, dim=1)], dim=1)
+        out = rearrange(out, "b (h w) c -> b c h w", h=x.shape[2])
         return x + self.proj_out(out)
 
 
@@ -165,14 +168,19 @@ class VAE(nn.Module):
         self.quant_conv = operations.Conv2d(2 * channels, 2 * channels, 1)
         self.post_quant_conv = operations.Conv2d(channels, channels, 1)
 
-    def encode(self, image: Tensor, encoder: Encoder | None = None, tile: int | None = None) -> Tensor:
+    @property
+    def dtype(self) -> torch.dtype:
+        """Precision of the weights."""
+        return self.quant_conv.weight.dtype
+
+    def encode(self, image: Tensor, encoder: Encoder | None = None, side: int | None = None) -> Tensor:
         """Encode to the mode of the posterior, times 0.13025.
 
         Args:
             image: ``(B, 3, H, W)`` in [-1, 1], both sides multiples of 8.
             encoder: the degradation-robust encoder; SDXL's own where none is given.
-            tile: largest picture, as the side of a square in pixels, that is encoded in one piece; larger ones
-                go through in bands of as much memory, with the same result. ``None``: always in one piece.
+            side: largest picture, as the side of a square in pixels, that is encoded in one piece (see ``run_encoder``);
+                the result is the same. ``None``: what fits the free memory.
 
         Returns:
             ``(B, 4, H/8, W/8)``, scaled latent units.
@@ -186,23 +194,15 @@ class VAE(nn.Module):
                 f"the picture must have sides that are multiples of {LATENT_PIXELS}, got {width}x{height}; "
                 "pad or crop it first"
             )
-        encoder = encoder or self.encoder
-        if tile is None or len(image) * height * width <= tile * tile:
-            moments = encoder(image)
-        else:
-            moments = encode_in_bands(encoder, image, tile)
+        moments = run_encoder(encoder or self.encoder, image, side)
         return self.quant_conv(moments).chunk(2, dim=1)[0] * LATENT_SCALE
 
-    def decode(self, latent: Tensor, tile: int | None = None) -> Tensor:
+    def decode(self, latent: Tensor, side: int | None = None) -> Tensor:
         """Decode scaled latents ``(B, 4, h, w)`` to pictures ``(B, 3, 8h, 8w)``, about [-1, 1], not clamped.
 
-        ``tile`` is as in :meth:`encode`, in pixels of the picture.
+        ``side`` is as in :meth:`encode`.
         """
-        z = self.post_quant_conv(latent / LATENT_SCALE)
-        pixels = len(z) * z.shape[2] * z.shape[3] * LATENT_PIXELS**2
-        if tile is None or pixels <= tile * tile:
-            return self.decoder(z)
-        return decode_in_bands(self.decoder, z, tile)
+        return run_decoder(self.decoder, self.post_quant_conv(latent / LATENT_SCALE), side)
 
 
 def _run(layer: nn.Module, h: Tensor) -> Tensor:

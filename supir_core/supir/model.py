@@ -11,6 +11,7 @@ import torch
 from ..files.checkpoint import Checkpoint, UnsupportedCheckpointError, open_checkpoint
 from ..files.kinds import SDXL, SUPIR
 from ..sdxl.config import UNetConfig, VAEConfig, without_prefix
+from ..sdxl.memory import vae_dtype
 from ..sdxl.model import SdxlModel, build, check_channels, defaults, load_text, load_unet, load_vae
 from ..sdxl.text import load_tokenizer
 from ..sdxl.unet import UNet
@@ -37,6 +38,7 @@ def load_model(
     tokenizer: str | Path | None = None,
     device: str | torch.device | None = None,
     dtype: torch.dtype | None = None,
+    memory: str = "auto",
 ) -> SupirModel:
     """Load SUPIR.
 
@@ -45,8 +47,10 @@ def load_model(
         supir: SUPIR weights, published or pruned.
         tokenizer: folder with the CLIP tokenizer's files, or a hub id; the hub's standard one by default.
         device: where to compute; a GPU if there is one.
-        dtype: precision of all but the VAE; float16 on a GPU, float32 on a CPU by default. The VAE is small and
-            overflows in float16, so it is always float32.
+        dtype: precision, float16 on a GPU, float32 on a CPU by default. The VAE overflows in float16: beside it and beside
+            bfloat16 it has bfloat16 where the device can, else float32.
+        memory: how networks share the device: ``"auto"`` keeps them there while there is room, ``"full"`` always,
+            ``"stage"`` drops each after its work, ``"stream"`` fetches those that sample block by block.
 
     Raises:
         UnsupportedCheckpointError: a file is not what it should be, or the two do not fit each other.
@@ -61,12 +65,13 @@ def load_model(
     _check_pair(unet, adaptor, base, control)
     return SupirModel(
         unet=unet,
-        vae=load_vae(base, torch.float32),
+        vae=load_vae(base, vae_dtype(device, dtype)),
         text=load_text(base, load_tokenizer(tokenizer), dtype),
         adaptor=adaptor,
-        dr_encoder=load_dr_encoder(control, torch.float32),
+        dr_encoder=load_dr_encoder(control, vae_dtype(device, dtype)),
         device=device,
         files=(base.path, control.path),
+        memory=memory,
     )
 
 

@@ -15,6 +15,7 @@ from ..restoration.knobs import SCALE
 from ..restoration.noise import start_latent
 from ..restoration.progress import Progress, Report, sample_in_tiles, silent
 from ..restoration.prompts import encode_prompts
+from ..restoration.retry import with_smaller_tiles
 from ..restoration.tiling import tile_grid
 from ..sdxl.config import LATENT_PIXELS
 from .denoiser import GuidedDenoiser
@@ -69,22 +70,29 @@ def restore(
     report(Progress("encode", 1, 1))
     prompts = encode_prompts(model.encode_texts, captions, settings.positive, settings.negative)
     denoiser = GuidedDenoiser(model.unet, model.adaptor, stage1.z_lq, *prompts, settings.cfg, settings.control)
-    with model.at_work(model.unet, model.adaptor):
-        latent = sample(denoiser, stage1.z_center, settings, report)
+    rows = 2 * len(picture) * settings.tiles_per_call
+    work = model.sampling_wishes(rows, min(settings.tile**2, canvas.outer[0] * canvas.outer[1]))
+    with model.at_work(model.unet, model.adaptor, wishes=work):
+        latent = with_smaller_tiles(
+            settings,
+            canvas.outer,
+            lambda tiles: sample(denoiser, stage1.z_center, tiles, report),
+            fixed=len(captions) > 1,
+        )
     report(Progress("decode", 0, 1))
     image = model.decode(latent, settings.vae_memory)
     report(Progress("decode", 1, 1))
     return Restored(*map(back, finish(image, stage1.picture, picture, canvas, settings)))
 
 
-def read_stage1(model: SupirModel, picture: Tensor, memory: int, center: bool) -> Stage1:
+def read_stage1(model: SupirModel, picture: Tensor, memory: int | None, center: bool) -> Stage1:
     """Stage 1 of a picture ``(B, 3, H, W)`` in [0, 1] on the model's device, sides multiples of 64.
 
     ``memory`` is the VAE's, ``center`` says whether restoration guidance needs the latent of the stage-1 picture.
     """
-    encode = partial(model.encode, memory=memory)
+    encode = partial(model.encode, side=memory)
     read = partial(encode, encoder=model.dr_encoder)
-    return encode_stage1(picture, read, partial(model.decode, memory=memory), encode if center else None)
+    return encode_stage1(picture, read, partial(model.decode, side=memory), encode if center else None)
 
 
 def sample(denoiser: GuidedDenoiser, z_center: Tensor | None, settings: Settings, report: Report) -> Tensor:

@@ -84,7 +84,7 @@ def test_a_full_memory_names_what_helps(run, tmp_path, monkeypatch):
     monkeypatch.setattr("supir_core.command.cli.restore", full)
     code, said = run("restore", tmp_path / "a.png", tmp_path / "b.png", "-o", tmp_path / "out", "--demo", *FAST)
     assert code == 1
-    assert said.count("--tile 512 or --vae-memory 256") == 2
+    assert said.count("--memory stream or --weights float8") == 2
     assert not list((tmp_path / "out").glob("*.png"))
 
 

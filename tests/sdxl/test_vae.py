@@ -19,9 +19,9 @@ def vae():
 def test_bands_give_what_one_piece_gives(vae, size, tile):
     image = torch.rand(2, 3, *size) * 2 - 1
     whole = vae.encode(image)
-    assert torch.allclose(vae.encode(image, tile=tile), whole, atol=1e-5 * whole.abs().max())
+    assert torch.allclose(vae.encode(image, side=tile), whole, atol=1e-5 * whole.abs().max())
     decoded = vae.decode(whole)
-    assert torch.allclose(vae.decode(whole, tile=tile), decoded, atol=2e-5 * decoded.abs().max())
+    assert torch.allclose(vae.decode(whole, side=tile), decoded, atol=2e-5 * decoded.abs().max())
 
 
 def test_bands_serve_another_encoder_too(vae):
@@ -30,7 +30,7 @@ def test_bands_serve_another_encoder_too(vae):
     image = torch.rand(1, 3, 48, 48)
     whole = vae.encode(image, other)
     assert not torch.allclose(whole, vae.encode(image), atol=0.1 * whole.abs().max())
-    assert torch.allclose(vae.encode(image, other, tile=16), whole, atol=1e-5 * whole.abs().max())
+    assert torch.allclose(vae.encode(image, other, side=16), whole, atol=1e-5 * whole.abs().max())
 
 
 def test_bands_work_in_bfloat16(vae):
@@ -38,7 +38,7 @@ def test_bands_work_in_bfloat16(vae):
     half.load_state_dict(vae.state_dict())
     image = torch.rand(1, 3, 48, 40, dtype=torch.bfloat16) * 2 - 1
     whole, exact = half.encode(image).float(), vae.encode(image.float())
-    banded = half.encode(image, tile=16).float()
+    banded = half.encode(image, side=16).float()
     assert (banded - exact).norm() < 2 * (whole - exact).norm()  # no further off than bfloat16 itself
 
 

@@ -1,0 +1,53 @@
+"""What memory a device has, and what an error says of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import psutil
+import torch
+
+Free = Callable[[torch.device], int]
+"""Bytes that are free on a device, the library's count or a host's."""
+
+GIB = 2**30
+
+
+def free_bytes(device: torch.device) -> int:
+    """Bytes that a device has left for new tensors: what is free, and what PyTorch keeps for its next ones."""
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    if device.type == "xpu":
+        free, _ = torch.xpu.mem_get_info(device)
+        return free + torch.xpu.memory_reserved(device) - torch.xpu.memory_allocated(device)
+    if device.type == "mps":  # shares the main memory
+        return torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory()
+    return psutil.virtual_memory().available
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that a memory is full: MPS and XPU have no type of their own for that."""
+    full = "out of memory" in str(error).lower() or "can't allocate memory" in str(error)
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or (isinstance(error, RuntimeError) and full)
+
+
+def find_device() -> torch.device:
+    """The device to compute on: CUDA (ROCm too), else Intel's XPU, else Apple's MPS, else the CPU."""
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    if hasattr(torch, "xpu") and torch.xpu.is_available():
+        return torch.device("xpu")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def vae_dtype(device: torch.device, dtype: torch.dtype) -> torch.dtype:
+    """Precision of the VAE beside networks of ``dtype``: bfloat16 where half precision is wanted and the device has it.
+
+    It is never float16, in which the VAE overflows.
+    """
+    if dtype == torch.float32:
+        return torch.float32
+    if device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False):
+        return torch.bfloat16
+    return torch.bfloat16 if device.type == "xpu" else torch.float32
