@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+from .blocks import attention
 from .config import LATENT_PIXELS
 from .memory import GIB, Free, free_bytes, is_out_of_memory
 from .planes import GivenPlane, Plane, Room, StoredPlane
@@ -31,7 +32,7 @@ FINEST_WIDTH = 128
 BAND_SIDE = 512
 """Side of the square of pixels whose memory a band may use, unless told otherwise."""
 
-PIECE_WIDTHS, PLANE_WIDTHS, BAND_WIDTHS = 7, 4, 6
+PIECE_WIDTHS, PLANE_WIDTHS, BAND_WIDTHS = 6, 4, 6
 """Feature maps of the finest level and width that are held at the peak of a pass in one piece, in planes, in a band."""
 
 SCORES = 2**26
@@ -270,7 +271,7 @@ def whole_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """Attention of one head over keys and values ``(B, C, H, W)`` that are at hand, by blocks of queries: as ``q``."""
     queries, keys, values = (rearrange(t, "b c h w -> b (h w) c") for t in (q, k, v))
     blocks = queries.split(max(1, SCORES // keys.shape[1]), dim=1)  # a kernel may write all its scores down
-    out = torch.cat([F.scaled_dot_product_attention(block, keys, values) for block in blocks], dim=1)
+    out = torch.cat([attention(block, keys, values, 1) for block in blocks], dim=1)
     return rearrange(out, "b (h w) c -> b c h w", h=q.shape[2])
 
 

@@ -12,15 +12,18 @@ Free = Callable[[torch.device], int]
 
 GIB = 2**30
 
+GPU_RESERVE = GIB
+"""Bytes of a GPU that are left to what PyTorch does not count: libraries' workspaces, and gaps between tensors."""
+
 
 def free_bytes(device: torch.device) -> int:
     """Bytes that a device has left for new tensors: what is free, and what PyTorch keeps for its next ones."""
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
-        return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device) - GPU_RESERVE
     if device.type == "xpu":
         free, _ = torch.xpu.mem_get_info(device)
-        return free + torch.xpu.memory_reserved(device) - torch.xpu.memory_allocated(device)
+        return free + torch.xpu.memory_reserved(device) - torch.xpu.memory_allocated(device) - GPU_RESERVE
     if device.type == "mps":  # shares the main memory
         return torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory()
     return psutil.virtual_memory().available

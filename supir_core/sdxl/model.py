@@ -119,16 +119,19 @@ class SdxlModel:
         return [rows * tile_pixels * WORK_NUMBERS * self.unet.dtype.itemsize]
 
     def encode_texts(self, texts: Sequence[str]) -> list[Conditioning]:
-        """What the UNet gets of each of the texts, under SUPIR's size condition; each text is encoded once."""
-        distinct = list(dict.fromkeys(texts))
-        with self.at_work(self.text):
-            encoded = self.text.encode(distinct)
-        rows = zip(encoded.context, encoded.vector, strict=True)
-        made = {
-            text: Conditioning(context[None], vector[None])
-            for text, (context, vector) in zip(distinct, rows, strict=True)
-        }
-        return [made[text] for text in texts]
+        """What the UNet gets of each of the texts, under SUPIR's size condition; the last call's are remembered."""
+        key = tuple(texts)
+        if key not in self._prompts:
+            with self.at_work(self.text):
+                encoded = self.text.encode(list(texts))
+            rows = zip(encoded.context.split(1), encoded.vector.split(1), strict=True)
+            self._prompts.clear()
+            self._prompts[key] = [Conditioning(*row) for row in rows]
+        return self._prompts[key]
+
+    @cached_property
+    def _prompts(self) -> dict[tuple[str, ...], list[Conditioning]]:
+        return {}
 
 
 def min_side(config: UNetConfig) -> int:

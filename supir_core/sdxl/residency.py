@@ -166,7 +166,7 @@ class Residency:
     @contextmanager
     def _streamed(self, modules: Sequence[nn.Module], work: int) -> Iterator[None]:
         self.drop()
-        room = self.free(self.device) - work
+        room = 0 if self.mode == "stream" else self.free(self.device) - work
         names = " and ".join(type(module).__name__ for module in modules)
         log.info("%s: blocks are streamed to %s, %.1f GiB at a time", names, self.device, max(room, 0) / GIB)
         with Streamed(modules, self.device, room):
