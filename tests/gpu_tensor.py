@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import functools
+import math
 import os
 import sys
 from collections import Counter
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves, tree_map
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 WATCHED = tuple(os.path.join(ROOT, folder, "") for folder in ("supir_core", "nodes"))
-PASSED_OVER = (
-    os.path.join(os.path.dirname(torch.__file__), ""),
-    __file__,
-    os.path.join(ROOT, "tests", "simulated_gpu.py"),
-)
+PASSED_OVER = (os.path.dirname(torch.__file__), __file__, os.path.join(ROOT, "tests", "simulated_gpu.py"))
 
 SMALL = 4096
 """Numbers up to which a tensor has values even where only shapes are computed, such as noise levels."""
@@ -67,8 +64,14 @@ class GpuTensor(Tensor):
 class Lease:
     """Memory of the GPU, given back when the storage that this is attached to is gone."""
 
+    size = 0
+
     def __init__(self, gpu: SimulatedGpu, size: int):
-        self.gpu, self.size = gpu, size
+        self.gpu = gpu
+        if gpu.now + size > gpu.capacity:
+            said = f"{size} bytes at {responsible_line()}, {gpu.now} of {gpu.capacity} are taken (simulated)"
+            raise torch.OutOfMemoryError(f"CUDA out of memory. Tried to allocate {said}")
+        self.size = size
         gpu.now += size
         gpu.peak = max(gpu.peak, gpu.now)
 
@@ -97,9 +100,9 @@ class SimulatedGpu(TorchDispatchMode):
         self.now = self.peak = 0
         self._coming: list[tuple[Tensor, Tensor]] = []
 
-    def wait(self) -> None:
+    def wait(self, line: str = "") -> None:
         """The host waits for all that the GPU has to do."""
-        self.waits[responsible_line()] += 1
+        self.waits[line or responsible_line()] += 1
         self.arrive()
 
     def arrive(self, memory_of: Tensor | None = None) -> None:
@@ -113,28 +116,26 @@ class SimulatedGpu(TorchDispatchMode):
 
     def hold(self, held: Tensor) -> GpuTensor:
         """A tensor on the GPU, whose memory counts from now on."""
-        memory, capacity = held.untyped_storage(), self.capacity
+        memory = held.untyped_storage()
         if not hasattr(memory, "lease"):
-            size = -(-memory.nbytes() // BLOCK) * BLOCK
-            if self.now + size > capacity:
-                said = f"{size} bytes at {responsible_line()}, {self.now} of {capacity} are taken (simulated)"
-                raise torch.OutOfMemoryError(f"CUDA out of memory. Tried to allocate {said}")
-            memory.lease = Lease(self, size)
+            memory.lease = Lease(self, -(-memory.nbytes() // BLOCK) * BLOCK)
         return GpuTensor(held)
 
     def upload(self, host: Tensor, non_blocking: bool = False) -> None:
-        self.uploads[responsible_line()] += 1
-        self.bytes_up[responsible_line()] += nbytes(host)
-        if non_blocking and is_pinned(host):
+        line = responsible_line()
+        self.uploads[line] += 1
+        self.bytes_up[line] += host.nbytes
+        if non_blocking and is_pinned(host) and is_in_one_piece(host):
             self.arrive(host)  # copies happen in order
         else:
-            self.wait()
+            self.wait(line)
 
     def download(self, source: GpuTensor, host: Tensor, non_blocking: bool) -> Tensor:
-        self.bytes_down[responsible_line()] += nbytes(source)
-        waits = not (non_blocking and is_pinned(host))
+        line = responsible_line()
+        self.bytes_down[line] += source.nbytes
+        waits = not (non_blocking and is_pinned(host) and is_in_one_piece(host))
         if waits:
-            self.wait()
+            self.wait(line)
         if source.held.is_meta:
             return host
         if waits:
@@ -146,9 +147,8 @@ class SimulatedGpu(TorchDispatchMode):
         kwargs = kwargs or {}
         if kwargs.get("pin_memory") and not is_gpu(kwargs.get("device")):
             return mark_pinned(func(*args, **{**kwargs, "pin_memory": False}))
-        leaves = tree_leaves((args, kwargs))
-        asked = any(isinstance(leaf, GpuTensor) or (isinstance(leaf, torch.device) and is_gpu(leaf)) for leaf in leaves)
-        if not asked:
+        leaves = leaves_of((*args, *kwargs.values()))
+        if not any(isinstance(leaf, GpuTensor) or (isinstance(leaf, torch.device) and is_gpu(leaf)) for leaf in leaves):
             return func(*args, **kwargs)
         if is_composite(func):  # which are not taken apart in inference mode
             with self:
@@ -159,11 +159,11 @@ class SimulatedGpu(TorchDispatchMode):
             return self._copy(*args, **kwargs)
         self.check(func, args, leaves)
         if func is aten._local_scalar_dense.default:
-            self.bytes_down[responsible_line()] += nbytes(args[0])
+            self.bytes_down[responsible_line()] += args[0].nbytes
             self.wait()
             if args[0].held.is_meta:
                 raise ValueError(f"a value of a tensor without values is asked for at {responsible_line()}")
-        elif func in WAITING or (func in INDEXING and any(i is not None and i.dtype == torch.bool for i in args[1])):
+        elif func in WAITING or (func in INDEXING and asks_where(*args)):
             self.wait()
         return self.compute(func, args, kwargs, leaves)
 
@@ -176,7 +176,7 @@ class SimulatedGpu(TorchDispatchMode):
         if device is None or is_gpu(device):
             return self.hold(aten._to_copy.default(source.held, **more))
         if source.held.is_meta:
-            host = torch.zeros((), dtype=more.get("dtype") or source.dtype).expand(source.shape)
+            host = unwritten_zeros(source.shape, more.get("dtype") or source.dtype)
         else:
             host = torch.empty_like(source.held, device=device, **more)
         return self.download(source, mark_pinned(host) if non_blocking else host, non_blocking)
@@ -193,15 +193,13 @@ class SimulatedGpu(TorchDispatchMode):
 
     def check(self, func, args, leaves) -> None:
         """Refuse what a GPU would, and upload indices."""
-        on_gpu = any(isinstance(leaf, GpuTensor) for leaf in leaves)
-        strangers = [
-            leaf for leaf in leaves if is_plain(leaf) and (leaf.ndim or (leaf is args[0] and is_inplace(func)))
-        ]
+        written = args[0] if args and func._schema.is_mutable else None
+        strangers = [leaf for leaf in leaves if is_plain(leaf) and (leaf.ndim or leaf is written)]
         if func in INDEXING and isinstance(args[0], GpuTensor):
             for index in filter(is_plain, args[1]):
                 self.upload(index)
                 strangers = [stranger for stranger in strangers if stranger is not index]
-        if on_gpu and strangers:
+        if strangers and any(isinstance(leaf, GpuTensor) for leaf in leaves):
             raise RuntimeError(
                 f"Expected all tensors to be on the same device, but at {responsible_line()} {func} got some on cuda:0 and "
                 f"{[tuple(stranger.shape) for stranger in strangers]} on cpu"
@@ -226,7 +224,7 @@ class SimulatedGpu(TorchDispatchMode):
                 raise NotImplementedError(f"{func} changes a shape in place, which is not simulated")
             return self.hold(leaf) if same is None else same
 
-        args, kwargs = tree_map(bare, (args, kwargs))
+        args, kwargs = mapped(bare, args), {name: mapped(bare, value) for name, value in kwargs.items()}
         device = kwargs.get("device")
         if device is not None or func.name().startswith("aten::new_") or "_like" in func.name():
             kwargs["device"] = "cpu"
@@ -236,7 +234,7 @@ class SimulatedGpu(TorchDispatchMode):
                 made = func(*args, **{**kwargs, "device": "meta"})
                 if made.numel() > SMALL:
                     return self.hold(made)
-        return tree_map(on_gpu, func(*args, **kwargs))
+        return mapped(on_gpu, func(*args, **kwargs))
 
 
 ON: list[SimulatedGpu] = []
@@ -253,18 +251,25 @@ def responsible_line() -> str:
     """The innermost line of the code under test, or else of what is not PyTorch: "file:line function"."""
     frame, other = sys._getframe(1), ""
     while frame:
-        code = frame.f_code
-        name = code.co_filename
-        if name.startswith(WATCHED):
-            return f"{os.path.relpath(name, ROOT)}:{frame.f_lineno} {code.co_name}"
-        if not other and not name.startswith(PASSED_OVER):
-            other = f"{name}:{frame.f_lineno} {code.co_name}"
+        file, function = frame.f_code.co_filename, frame.f_code.co_name
+        if file.startswith(WATCHED):
+            return f"{file[len(ROOT) + 1 :]}:{frame.f_lineno} {function}"
+        if not other and not file.startswith(PASSED_OVER):
+            other = f"{file}:{frame.f_lineno} {function}"
         frame = frame.f_back
     return other
 
 
-def nbytes(tensor: Tensor) -> int:
-    return tensor.numel() * tensor.element_size()
+def leaves_of(values: Any) -> list[Any]:
+    """What is in tuples and lists in each other; PyTorch's own function for that takes as long as the work here."""
+    nested = [leaves_of(value) if isinstance(value, (tuple, list)) else (value,) for value in values]
+    return [leaf for leaves in nested for leaf in leaves]
+
+
+def mapped(function: Any, value: Any) -> Any:
+    if isinstance(value, (tuple, list)):
+        return type(value)([mapped(function, part) for part in value])
+    return function(value)
 
 
 def is_gpu(device: Any) -> bool:
@@ -275,13 +280,26 @@ def is_plain(value: Any) -> bool:
     return isinstance(value, Tensor) and not isinstance(value, GpuTensor)
 
 
-def is_inplace(func: Any) -> bool:
-    return func._schema.is_mutable
+def is_in_one_piece(tensor: Tensor) -> bool:
+    """Whether memory has no gaps; otherwise a copy goes through other memory, which is not pinned."""
+    last = sum((side - 1) * stride for side, stride in zip(tensor.shape, tensor.stride(), strict=True))
+    return last + 1 == tensor.numel()
+
+
+def asks_where(source: Tensor, indices: Any, values: Tensor | None = None, *_: Any) -> bool:
+    """Whether indexing has to know where a mask is true; a single value is put under a mask without."""
+    masked = any(index is not None and index.dtype in (torch.bool, torch.uint8) for index in indices)
+    return masked and (values is None or values.numel() > 1)
 
 
 @functools.cache
 def is_composite(func: Any) -> bool:
     return torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), torch._C.DispatchKey.CompositeImplicitAutograd)
+
+
+def unwritten_zeros(shape: Any, dtype: torch.dtype) -> Tensor:
+    """Zeros of the host that take no room until something else is written."""
+    return torch.from_numpy(np.zeros(math.prod(shape) * dtype.itemsize, np.uint8)).view(dtype).view(shape)
 
 
 def mark_pinned(tensor: Tensor) -> Tensor:

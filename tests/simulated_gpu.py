@@ -7,8 +7,8 @@
 A tensor on the simulated GPU holds one of the CPU, so every value is computed, by the CPU's kernels. As on a real GPU
 
 * an operation over tensors of two devices is refused, but for single numbers and for indices, which are uploaded;
-* a copy between host and GPU makes the host wait, unless it is ``non_blocking`` and the host's memory is pinned; so do
-  ``item``, ``tolist``, ``synchronize`` and operations whose result has a size that depends on values;
+* a copy between host and GPU makes the host wait, unless it is ``non_blocking`` and the host's memory is pinned and in
+  one piece; so do ``item``, ``tolist``, ``synchronize`` and operations whose result has a size that depends on values;
 * what comes down without waiting is NaN until the host waits for something;
 * memory is taken as long as a tensor or a view of it lives; attention takes none for its scores.
 
@@ -28,9 +28,20 @@ import torch
 import torch._dynamo  # takes stock of torch.cuda when it is imported, which PyTorch does as late as it can
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves
 
-from .gpu_tensor import ON, SMALL, GpuTensor, SimulatedGpu, current, is_gpu, is_pinned, is_plain, mark_pinned
+from .gpu_tensor import (
+    ON,
+    SMALL,
+    GpuTensor,
+    SimulatedGpu,
+    current,
+    is_gpu,
+    is_pinned,
+    is_plain,
+    leaves_of,
+    mark_pinned,
+    unwritten_zeros,
+)
 
 
 def pin_memory(tensor: Tensor, device: Any = None) -> Tensor:
@@ -38,9 +49,9 @@ def pin_memory(tensor: Tensor, device: Any = None) -> Tensor:
         raise RuntimeError("cannot pin 'torch.cuda.FloatTensor' only dense CPU tensors can be pinned")
     if is_pinned(tensor):
         return tensor
-    # memory that nothing is written to takes no room
-    values = current().values or tensor.numel() <= SMALL
-    return mark_pinned(tensor.clone() if values else torch.empty_like(tensor))
+    if current().values or tensor.numel() <= SMALL:
+        return mark_pinned(tensor.clone())
+    return mark_pinned(unwritten_zeros(tensor.shape, tensor.dtype))
 
 
 _tensor, _attention, _data = torch.tensor, F.scaled_dot_product_attention, Tensor.data
@@ -59,7 +70,7 @@ def as_tensor(data: Any, dtype: torch.dtype | None = None, device: Any = None) -
 
 def attention(q: Tensor, k: Tensor, v: Tensor, *args: Any, **kwargs: Any) -> Tensor:
     """Attention, before PyTorch takes it apart into what a GPU would not do."""
-    leaves = tree_leaves((q, k, v, args, kwargs))
+    leaves = leaves_of((q, k, v, *args, *kwargs.values()))
     if all(not isinstance(leaf, GpuTensor) for leaf in leaves):
         return _attention(q, k, v, *args, **kwargs)
     gpu, func = current(), torch.ops.aten.scaled_dot_product_attention.default

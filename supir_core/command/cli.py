@@ -104,9 +104,9 @@ def _load_supir(options: argparse.Namespace) -> SupirModel:
     if options.demo:
         from .demo import load_demo_model
 
-        return load_demo_model(options.device, _dtype(options), options.memory)
+        return load_demo_model(options.device, _dtype(options), options.memory, options.weights)
     sdxl, supir = _files(options, SUPIR_FILES, "; or --demo to try without the real weights")
-    return load_model(sdxl, supir, options.tokenizer, options.device, _dtype(options), options.memory)
+    return load_model(sdxl, supir, options.tokenizer, options.device, _dtype(options), options.memory, options.weights)
 
 
 def _load_instantir(options: argparse.Namespace) -> InstantIRModel:
@@ -117,6 +117,7 @@ def _load_instantir(options: argparse.Namespace) -> InstantIRModel:
         device=options.device,
         dtype=_dtype(options),
         memory=options.memory,
+        weights=options.weights,
     )
 
 

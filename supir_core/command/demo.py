@@ -62,7 +62,10 @@ def demo_photograph() -> Tensor:
 
 
 def load_demo_model(
-    device: str | torch.device | None = None, dtype: torch.dtype | None = None, memory: str = "auto"
+    device: str | torch.device | None = None,
+    dtype: torch.dtype | None = None,
+    memory: str = "auto",
+    weights: str = "same",
 ) -> SupirModel:
     """Load the demo weights as real ones are loaded; arguments as in ``load_model``.
 
@@ -75,7 +78,7 @@ def load_demo_model(
             "so clone it and install it with `pip install -e .`"
         )
     files = (WEIGHTS / SDXL_FILE, WEIGHTS / SUPIR_FILE, WEIGHTS / TOKENIZER_FOLDER)
-    return load_model(*files, device, dtype, memory)
+    return load_model(*files, device, dtype, memory, weights)
 
 
 def run_demo(folder: Path, seed: int = 0) -> Demonstration:

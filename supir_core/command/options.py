@@ -13,6 +13,7 @@ from ..files.checkpoint import DTYPES
 from ..instantir.settings import InstantSettings
 from ..restoration.denoiser import LinearSchedule
 from ..restoration.knobs import SCALE, Knob, knobs
+from ..sdxl.model import WEIGHTS
 from ..sdxl.residency import MODES
 from ..supir.settings import PRESETS, Settings
 
@@ -122,6 +123,8 @@ def _add_weights(parser: argparse.ArgumentParser, files: dict[str, str]) -> None
     text = "how networks share the GPU (%(default)s): keep them there while there is room, always (full), drop each after its "
     text += "work (stage), or fetch those that sample block by block (stream)"
     weights.add_argument("--memory", choices=MODES, default="auto", help=text)
+    text = "float8 keeps the weights of the networks that sample in 8 bits: half the memory, a small loss (%(default)s)"
+    weights.add_argument("--weights", choices=WEIGHTS, default="same", help=text)
     weights.add_argument("--dtype", choices=DTYPES, help="float16 on a GPU, float32 on a CPU by default")
 
 

@@ -113,10 +113,10 @@ class InstantDenoiser:
                 f"x is {tuple(x.shape)} but z_lq is {tuple(self.z_lq.shape)}; encode a picture of the same size"
             )
         copies = len(self.conditions)
-        weight = next(self.networks.unet.parameters())
-        text, y = self.texts.rows(self.conditions, len(x), weight)
         level = sigma[:, None, None, None]
-        z, z_lq = (t.to(weight).repeat(copies, 1, 1, 1) for t in (x / (1 + level**2).sqrt(), self.z_lq))
+        z = (x / (1 + level**2).sqrt()).to(self.networks.unet.dtype)
+        text, y = self.texts.rows(self.conditions, len(x), z)
+        z, z_lq = (t.to(z).repeat(copies, 1, 1, 1) for t in (z, self.z_lq))
         rows = Rows(z, sigma.repeat(copies), nearest_index(sigma).repeat(copies), y, z_lq, copies, copies - 1)
         step = step_at(schedule_sigma, self.image.sigmas)
 
@@ -176,9 +176,9 @@ def build_denoiser(
         ValueError: the height of the latent is not a multiple of 4.
     """
     check_height(z_lq.shape[2])
-    weight = next(networks.unet.parameters())
+    like = z_lq.to(networks.unet.dtype)
     first = 0 if cfg > 1 else 1
     rows = Conditioning.concatenate([prompt.rows(len(z_lq)) for prompt in prompts[first:]])
-    image = ImagePrompt(networks, features[first:], rows.vector.to(weight), sigmas)
+    image = ImagePrompt(networks, features[first:], rows.vector.to(like), sigmas)
     correction = Correction(control or Control(), adaptive or Adaptive(), sigmas)
     return InstantDenoiser(networks, correction, image, z_lq, prompts[first:], cfg)

@@ -14,7 +14,7 @@ from ..files.checkpoint import Checkpoint, open_checkpoint
 from ..files.kinds import ADAPTER, AGGREGATOR, PREVIEWER, SDXL
 from ..sdxl.config import UNetConfig, without_prefix
 from ..sdxl.memory import vae_dtype
-from ..sdxl.model import SdxlModel, build, check_channels, defaults, load_text, load_unet, load_vae
+from ..sdxl.model import WEIGHTS, SdxlModel, build, check_channels, defaults, load_text, load_unet, load_vae
 from ..sdxl.text import load_tokenizer
 from .aggregator import Aggregator
 from .denoiser import Networks
@@ -57,6 +57,7 @@ def load_instantir(
     device: str | torch.device | None = None,
     dtype: torch.dtype | None = None,
     memory: str = "auto",
+    weights: str = "same",
 ) -> InstantIRModel:
     """Load InstantIR.
 
@@ -70,6 +71,7 @@ def load_instantir(
         device: where to compute; a GPU if there is one.
         dtype: precision; see ``load_model``.
         memory: how networks share the device; see ``load_model``.
+        weights: ``"float8"`` keeps the weights of UNet and aggregator in 8 bits.
 
     Raises:
         UnsupportedCheckpointError: a file is not what it should be, or does not fit the SDXL model.
@@ -81,7 +83,7 @@ def load_instantir(
     for checkpoint, kind in zip(opened, (SDXL, ADAPTER, AGGREGATOR, PREVIEWER), strict=True):
         checkpoint.require(kind)
     base = opened[0]
-    unet = load_unet(base, dtype)
+    unet = load_unet(base, dtype, **WEIGHTS[weights])
     check_channels(unet, base)
     image = load_adapter(opened[1], unet.config, dtype)
     return InstantIRModel(
@@ -93,7 +95,7 @@ def load_instantir(
         memory=memory,
         adapter=image,
         previewer=load_previewer(opened[3], unet.config, image.image_proj.config, dtype),
-        aggregator=load_aggregator(opened[2], unet.config, dtype),
+        aggregator=load_aggregator(opened[2], unet.config, dtype, **WEIGHTS[weights]),
         dino=load_dino(dino, dtype),
     )
 

@@ -198,7 +198,7 @@ class Upsample(nn.Module):
     def forward(self, x: Tensor, size: tuple[int, int]) -> Tensor:
         doubled = (2 * x.shape[2], 2 * x.shape[3])
         if size == doubled and type(self.conv) is nn.Conv2d:
-            return doubled_conv(x, self.conv.weight, self.conv.bias)
+            return doubled_conv(x, self.conv.weight.to(x.dtype), self.conv.bias)
         return self.conv(F.interpolate(x, size=size, mode="nearest"))
 
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from ..files.checkpoint import Checkpoint, UnsupportedCheckpointError
 from .conditioning import Conditioning
 from .config import LATENT_PIXELS, UNetConfig, VAEConfig, without_prefix
+from .float8 import FLOAT8_LAYERS, to_float8
 from .large_vae import vae_wishes
 from .memory import find_device
 from .residency import Residency
@@ -145,6 +146,10 @@ def defaults(device: str | torch.device | None, dtype: torch.dtype | None) -> tu
     return device, dtype or (torch.float32 if device.type == "cpu" else torch.float16)
 
 
+WEIGHTS = {"same": {}, "float8": {"operations": FLOAT8_LAYERS}}
+"""How the weights of the networks that sample are kept: as they are computed with, or in 8 bits."""
+
+
 def load_unet(checkpoint: Checkpoint, dtype: torch.dtype | None = None, **seams: Any) -> UNet:
     """Build SDXL's UNet.
 
@@ -205,6 +210,8 @@ def build(
             plain = make()
             module = make(**seams) if seams else plain
         tensors = state(plain)
+        if seams.get("operations") is FLOAT8_LAYERS:
+            tensors = to_float8(tensors)
     except KeyError as error:
         raise UnsupportedCheckpointError(
             f"{checkpoint.path.name}: looks like {checkpoint.kind} but {error} is missing. "

@@ -87,10 +87,10 @@ class GuidedDenoiser:
 
         The networks run once, in their own precision; the result is float32.
         """
-        weight = next(self.unet.parameters())
-        text, y = self.texts.rows(conditions, len(x), weight)
+        x = x.to(self.unet.dtype)
+        text, y = self.texts.rows(conditions, len(x), x)
         copies = len(conditions)
-        x, z_lq = (t.to(weight).repeat(copies, 1, 1, 1) for t in (x, self.z_lq))
+        x, z_lq = (t.to(x).repeat(copies, 1, 1, 1) for t in (x, self.z_lq))
         index = index.repeat(copies)
         fusion = self.adaptor(z_lq, x, index, text, y, strength) if strength else None
         return self.unet(x, index, text, y, fusion).float().unflatten(0, (copies, -1))

@@ -12,7 +12,7 @@ from ..files.checkpoint import Checkpoint, UnsupportedCheckpointError, open_chec
 from ..files.kinds import SDXL, SUPIR
 from ..sdxl.config import UNetConfig, VAEConfig, without_prefix
 from ..sdxl.memory import vae_dtype
-from ..sdxl.model import SdxlModel, build, check_channels, defaults, load_text, load_unet, load_vae
+from ..sdxl.model import WEIGHTS, SdxlModel, build, check_channels, defaults, load_text, load_unet, load_vae
 from ..sdxl.text import load_tokenizer
 from ..sdxl.unet import UNet
 from ..sdxl.vae import Encoder
@@ -39,6 +39,7 @@ def load_model(
     device: str | torch.device | None = None,
     dtype: torch.dtype | None = None,
     memory: str = "auto",
+    weights: str = "same",
 ) -> SupirModel:
     """Load SUPIR.
 
@@ -51,6 +52,7 @@ def load_model(
             bfloat16 it has bfloat16 where the device can, else float32.
         memory: how networks share the device: ``"auto"`` keeps them there while there is room, ``"full"`` always,
             ``"stage"`` drops each after its work, ``"stream"`` fetches those that sample block by block.
+        weights: ``"float8"`` keeps the weights of UNet and adaptor in 8 bits; they are computed with in ``dtype``.
 
     Raises:
         UnsupportedCheckpointError: a file is not what it should be, or the two do not fit each other.
@@ -60,8 +62,8 @@ def load_model(
     base, control = open_checkpoint(sdxl), open_checkpoint(supir)
     base.require(SDXL)
     control.require(SUPIR)
-    unet = load_unet(base, dtype)
-    adaptor = load_adaptor(control, dtype)
+    unet = load_unet(base, dtype, **WEIGHTS[weights])
+    adaptor = load_adaptor(control, dtype, **WEIGHTS[weights])
     _check_pair(unet, adaptor, base, control)
     return SupirModel(
         unet=unet,
