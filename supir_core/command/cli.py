@@ -56,6 +56,9 @@ def _parser(method: str) -> argparse.ArgumentParser:
     demo.add_argument("-o", "--output", type=Path, default=Path("demo_output"), help="folder (%(default)s)")
     demo.add_argument("--seed", type=int, default=0)
     demo.set_defaults(run=_demo)
+    doctor = commands.add_parser("doctor", help="say what this machine can do, and check that it computes right")
+    doctor.add_argument("--device", help="cpu, cuda, cuda:1, mps; a GPU by default where there is one")
+    doctor.set_defaults(run=_doctor)
     return parser
 
 
@@ -154,6 +157,21 @@ def _demo(options: argparse.Namespace) -> int:
     for path in shown.files:
         sys.stdout.write(f"{path}\n")
     return 0
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from .doctor import check, report
+
+    for line in report(options.device):
+        sys.stdout.write(line + "\n")
+    passed = True
+    for name, error, most in check(options.device):
+        fine = error <= most
+        passed &= fine
+        sys.stdout.write(
+            f"self-check, {name}: {'passed' if fine else 'FAILED'}, relative error {error:.1e} of {most:.0e}\n"
+        )
+    return 0 if passed else 1
 
 
 def _say(line: str) -> None:
