@@ -1,3 +1,4 @@
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,18 @@ def seed():
 @pytest.fixture(scope="session")
 def demo_model():
     return load_demo_model()
+
+
+@pytest.fixture(params=["simulated", pytest.param("real", marks=pytest.mark.gpu)])
+def gpu(request):
+    """What to enter for PyTorch to have a GPU: the simulated one; nothing where there is a real one."""
+    if request.param == "simulated":
+        from .simulated_gpu import simulated_gpu
+
+        return simulated_gpu
+    if not torch.cuda.is_available():
+        pytest.skip("no GPU here")
+    return nullcontext
 
 
 @pytest.fixture
