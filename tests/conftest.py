@@ -1,4 +1,5 @@
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -44,7 +45,7 @@ def gpu(request):
     if request.param == "simulated":
         from .simulated_gpu import simulated_gpu
 
-        return simulated_gpu
+        return partial(simulated_gpu, bf16=False)  # the VAE is float32 then, as on the CPU
     if not torch.cuda.is_available():
         pytest.skip("no GPU here")
     return nullcontext

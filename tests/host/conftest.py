@@ -1,6 +1,5 @@
 """ComfyUI for the tests: found, imported once in this process, with the pack loaded by ComfyUI's own loader."""
 
-import asyncio
 import os
 import re
 import sys
@@ -10,9 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from .inside import import_comfyui, load_pack, runner
 from .server import ComfyServer, add_placeholders, find_comfyui, make_base
 
-ROOT = Path(__file__).parents[2]
 COMFYUI = find_comfyui()
 
 
@@ -66,19 +65,8 @@ def comfyui():
 @pytest.fixture(scope="session")
 def host(comfyui, tmp_path_factory):
     """ComfyUI's modules in this process, on the CPU, with a base folder of its own."""
-    base = tmp_path_factory.mktemp("comfy_base")
-    arguments, path = sys.argv, sys.path[:]
-    sys.argv = ["main.py", "--cpu", "--base-directory", str(base)]
-    # our own nodes/ would shadow ComfyUI's nodes.py
-    sys.path = [str(comfyui)] + [entry for entry in sys.path if Path(entry or ".").resolve() != ROOT] + [str(ROOT)]
-    import comfy.options
-
-    comfy.options.enable_args_parsing()
-    import comfy.cli_args
-
-    import nodes  # noqa: F401
-
-    sys.argv = arguments
+    base, path = tmp_path_factory.mktemp("comfy_base"), sys.path[:]
+    import_comfyui(comfyui, base, ["--cpu"])
     yield base
     sys.path = path
 
@@ -86,21 +74,13 @@ def host(comfyui, tmp_path_factory):
 @pytest.fixture(scope="session")
 def pack(host):
     """The pack as ComfyUI loads it: node classes by id."""
-    import nodes
-
-    assert asyncio.run(nodes.load_custom_node(str(ROOT), module_parent="custom_nodes"))
-    return {name: node for name, node in nodes.NODE_CLASS_MAPPINGS.items() if name.startswith(("Supir", "InstantIR"))}
+    return load_pack()
 
 
 @pytest.fixture(scope="session")
 def run(pack):
     """Run a node as ComfyUI's executor does: its outputs as a tuple."""
-
-    def run(node, *args, **given):
-        with torch.inference_mode():
-            return pack[node].EXECUTE_NORMALIZED(**given).result
-
-    return run
+    return runner(pack)
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from .conftest import ROOT
+from .server import ROOT
 
 WORKFLOWS = ROOT / "workflows"
 NAMES = sorted(path.stem for path in WORKFLOWS.glob("*.json"))

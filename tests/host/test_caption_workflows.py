@@ -7,8 +7,8 @@ import pytest
 from supir_core.captions.protocol import INSTRUCTION
 
 from ..tiny_captioners import make_llava
-from .conftest import ROOT
 from .demo_prompt import with_demo_weights
+from .server import ROOT
 
 SMALL = {"SupirEncode": {"scale": 1.5, "min_side": 64}, "Tile": {"value": 128}, "Overlap": {"value": 64}}
 """128 pixels become 192, four tiles."""

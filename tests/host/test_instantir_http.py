@@ -16,9 +16,8 @@ from supir_core.instantir.settings import NEGATIVE_PROMPT, POSITIVE_PROMPT, Inst
 from supir_core.restoration.prompts import full_prompt
 
 from ..small_instantir import FEATURES, small_networks, write_files
-from .conftest import ROOT
 from .demo_prompt import with_demo_weights
-from .server import ComfyServer, make_base
+from .server import ROOT, ComfyServer, make_base
 
 TINY_DINO = f"""
 import comfy.clip_vision

@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from .conftest import ROOT
+from .server import ROOT
 from .small import module
 
 

@@ -12,7 +12,7 @@ from PIL import Image
 from supir_core.command.demo import run_demo
 from supir_core.files.metadata import SOURCE_TYPE, provenance
 
-from .conftest import ROOT
+from .server import ROOT
 
 WORKFLOWS = ROOT / "workflows"
 NAMES = sorted(path.stem for path in WORKFLOWS.glob("*.json"))
