@@ -1,7 +1,8 @@
 """SUPIR on a MODEL: adaptor and connectors act on every call of its UNet, whatever samples it.
 
-Three stateless wrappers: one tells ComfyUI the memory, one prepares a call (which rows of z_lq, how strong, which
-copy of the adaptor), one runs the adaptor and hands its features to the UNet's own patch points for that call alone.
+Stateless wrappers: two spare the calls work that a sampling or a step does once, one tells ComfyUI the memory, one
+prepares a call (which rows of z_lq, how strong, which copy of the adaptor), one runs the adaptor and hands its features to
+the UNet's own patch points for that call alone.
 """
 
 from __future__ import annotations
@@ -26,8 +27,17 @@ from ..supir_core.supir.connectors import ConnectorFusion
 from .host import CATEGORY, KEY, SupirModelType
 from .inputs import schedule_inputs
 from .loader import SupirWeights
-from .options import SUPIR_CALL, TILE, TILE_KEY, rows_for, schedule_sigma
-from .wrappers import Options, UNetInputs, before_model, before_unet, replace_wrappers, reserving
+from .options import SUPIR_CALL, TILE, TILE_KEY, Z_LQ, rows_for, schedule_sigma
+from .wrappers import (
+    Options,
+    UNetInputs,
+    before_model,
+    before_unet,
+    on_device,
+    replace_wrappers,
+    reserving,
+    tell_levels,
+)
 
 FEATURE_SHARE = 1.2
 """Memory of a call against the UNet's alone.
@@ -60,7 +70,9 @@ class AdaptorWrappers:
     def register(self, model: ModelPatcher) -> None:
         """Add the wrappers to a model, in place of those of an earlier application."""
         wrappers = {
+            WrappersMP.OUTER_SAMPLE: on_device({Z_LQ: self.z_lq}),
             WrappersMP.PREPARE_SAMPLING: prepare_sampling,
+            WrappersMP.PREDICT_NOISE: tell_levels,
             WrappersMP.APPLY_MODEL: before_model(self.prepare),
             WrappersMP.DIFFUSION_MODEL: before_unet(run_adaptor),
         }
@@ -70,7 +82,7 @@ class AdaptorWrappers:
         """Snap the noise level as released, and leave the call's needs in its options."""
         adaptor = model.current_patcher.get_additional_models_with_key(KEY)[0].model
         strength = self.strength.at(schedule_sigma(options, sigma))
-        call = Call(adaptor, rows_for(self.z_lq, x, options), strength)
+        call = Call(adaptor, rows_for(options[Z_LQ], x, options), strength)
         return snap(model.model_sampling, sigma), {**options, SUPIR_CALL: call}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,8 +15,8 @@ from ..supir_core.restoration.denoiser import LinearSchedule
 from ..supir_core.supir.sampling import restore_towards
 from .host import CATEGORY, KEY
 from .inputs import schedule_inputs, setting_input
-from .options import schedule_sigma
-from .wrappers import replace_wrappers
+from .options import CHURNED, LEVELS, SIGMA, Z_CENTER, with_levels
+from .wrappers import on_device, replace_wrappers
 
 GUIDANCE_KEY = KEY + "_guidance"
 
@@ -35,8 +36,8 @@ class LinearCfg:
         seed: int | None = None,
     ) -> Tensor:
         """As released, the scale follows the noise level after churn."""
-        guider = executor.class_obj
-        scale = self.cfg.at(timestep.flatten()[0].item())
+        guider, told = executor.class_obj, with_levels(model_options or {}, timestep)
+        scale = self.scale(told["transformer_options"], timestep)
         if guider.conds.get("negative") is None and scale != 1:
             raise ValueError(
                 "SUPIR Guidance needs a negative prompt, and this guider has none; use CFGGuider, or CFG 1 to 1"
@@ -44,9 +45,15 @@ class LinearCfg:
         before = guider.cfg
         guider.cfg = scale
         try:
-            return executor(x, timestep, model_options or {}, seed)
+            return executor(x, timestep, told, seed)
         finally:
             guider.cfg = before
+
+    def scale(self, options: dict[str, Any], timestep: Tensor) -> float:
+        """The scale of a step; its noise level is read from the GPU only where that is not known as a number."""
+        if self.cfg.start == self.cfg.end:
+            return self.cfg.end
+        return self.cfg.at(options[CHURNED] if CHURNED in options else timestep.flatten()[0].item())
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,28 +61,25 @@ class Restoration:
     """Post-CFG function: pull the prediction towards stage 1 (Yu et al. 2024, Algorithm 1).
 
     Attributes:
-        z_center: scaled latent of stage 1, ``(B, 4, h, w)``.
         scale: exponent; larger pulls less, 0 is off.
     """
 
-    z_center: Tensor
     scale: float
 
     def __call__(self, arguments: dict[str, Any]) -> Tensor:
-        """See ``restore_towards``; the next noise level is read from the sampler's schedule."""
+        """See ``restore_towards``; z_center, the scaled latent of stage 1, ``(B, 4, h, w)``, is in the options."""
         denoised, options = arguments["denoised"], arguments["model_options"]["transformer_options"]
-        sigma = schedule_sigma(options, arguments["sigma"])
-        if self.z_center.shape[2:] != denoised.shape[2:] or len(self.z_center) not in (1, len(denoised)):
+        z_center, sigma = options[Z_CENTER], options[SIGMA]
+        if z_center.shape[2:] != denoised.shape[2:] or len(z_center) not in (1, len(denoised)):
             raise ValueError(
-                f"z_center is {tuple(self.z_center.shape)} but {tuple(denoised.shape)} is sampled; "
+                f"z_center is {tuple(z_center.shape)} but {tuple(denoised.shape)} is sampled; "
                 "encode the same pictures at the same size"
             )
-        return restore_towards(denoised, self.z_center.to(denoised), self.scale, sigma, next_level(options, sigma))
+        return restore_towards(denoised, z_center.to(denoised), self.scale, sigma, next_level(options[LEVELS], sigma))
 
 
-def next_level(options: dict[str, Any], sigma: float) -> float:
+def next_level(levels: Sequence[float], sigma: float) -> float:
     """The level after ``sigma`` in the sampler's schedule, 0 where there is none."""
-    levels = options["sample_sigmas"].tolist()
     return max((level for level in levels if level < sigma * (1 - 1e-5)), default=0.0)
 
 
@@ -88,11 +92,14 @@ def apply_guidance(
             "restoration guidance needs z_center: connect that of SUPIR Encode, or set restoration_scale to 0"
         )
     changed = model.clone()
-    replace_wrappers(changed, GUIDANCE_KEY, {WrappersMP.PREDICT_NOISE: LinearCfg(cfg)})
+    restoring = restoration_scale > 0 and z_center is not None
+    latents = {Z_CENTER: model.model.process_latent_in(z_center)} if restoring else {}
+    wrappers = {WrappersMP.OUTER_SAMPLE: on_device(latents), WrappersMP.PREDICT_NOISE: LinearCfg(cfg)}
+    replace_wrappers(changed, GUIDANCE_KEY, wrappers)
     functions = changed.model_options.get("sampler_post_cfg_function", [])
     kept = [function for function in functions if not isinstance(function, Restoration)]
-    if restoration_scale > 0 and z_center is not None:
-        kept.append(Restoration(model.model.process_latent_in(z_center), restoration_scale))
+    if restoring:
+        kept.append(Restoration(restoration_scale))
     changed.model_options["sampler_post_cfg_function"] = kept
     return changed
 

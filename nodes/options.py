@@ -5,13 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from ..supir_core.restoration.tiling import crop_tiles
 from .host import KEY
 
-SIGMA = "supir_sigma"
-"""The noise level before churn, as SUPIR's samplers tell it."""
+SIGMA, CHURNED, LEVELS = "supir_sigma", "supir_churned", "supir_levels"
+"""Numbers: a step's noise level before churn, after it, and all levels of the run. SUPIR's samplers tell the first and the
+last, ``with_levels`` what a sampler has not told."""
+
+Z_LQ, Z_CENTER = "supir_z_lq", "supir_z_center"
+"""SUPIR's latents on the device, for one sampling."""
 
 SUPIR_CALL, INSTANTIR_CALL = "supir_call", "instantir_call"
 """What one call of the UNet needs to know, of either method."""
@@ -32,9 +37,23 @@ TILE_KEY = KEY + "_tiles"
 """Under which SUPIR Tiles' wrappers stand."""
 
 
+def with_levels(model_options: dict[str, Any], timestep: Tensor) -> dict[str, Any]:
+    """Options of a step with its noise levels as numbers.
+
+    Where no sampler has told them they are read from the GPU. That waits for it, so it is done once a step, for all
+    that ask at its calls.
+    """
+    options = model_options.get("transformer_options", {})
+    if SIGMA in options:
+        return model_options
+    sigma, *levels = torch.cat([timestep.flatten()[:1], options["sample_sigmas"].to(timestep)]).tolist()
+    read = {SIGMA: sigma, CHURNED: sigma, LEVELS: tuple(levels)}
+    return {**model_options, "transformer_options": {**options, **read}}
+
+
 def schedule_sigma(options: Mapping[str, Any], timestep: Tensor) -> float:
     """The noise level that schedules follow: before churn where the sampler tells it."""
-    return options.get(SIGMA, timestep.flatten()[0].item())
+    return options[SIGMA] if SIGMA in options else timestep.flatten()[0].item()
 
 
 def rows_for(z_lq: Tensor, x: Tensor, options: Mapping[str, Any]) -> Tensor:

@@ -17,7 +17,7 @@ from ..supir_core.supir.sampling import published_sampler, schedule
 from .conditioning import Conditioning
 from .host import CATEGORY
 from .inputs import setting_input
-from .options import SIGMA
+from .options import LEVELS, SIGMA
 
 Sampling = Callable[..., Tensor]
 
@@ -65,7 +65,8 @@ def supir_sampler(
     """A sampler of ours as ComfyUI's function; restoration guidance is the model's (see guidance.py)."""
     extra_args = extra_args or {}
     model_options = extra_args.get("model_options", {})
-    transformer_options = model_options.get("transformer_options", {})
+    sigmas = sigmas.cpu()
+    transformer_options = {**model_options.get("transformer_options", {}), LEVELS: tuple(sigmas.tolist())}
 
     def denoiser(x: Tensor, sigma: Tensor, schedule_sigma: float) -> Tensor:
         told = {

@@ -21,7 +21,7 @@ from ..supir_core.restoration.tiling import Tile, crop_tiles, tile_denoiser, til
 from ..supir_core.supir.settings import Settings
 from .host import CATEGORY
 from .inputs import setting_input, tile_inputs
-from .options import TILE, TILE_KEY, TILES
+from .options import TILE, TILE_KEY, TILES, schedule_sigma
 from .wrappers import replace_wrappers
 
 Entry = dict[str, Any]
@@ -58,8 +58,6 @@ class TileWrappers:
         model_options: dict[str, Any],
     ) -> list[Tensor]:
         """Predictions for each of the prompts, blended over the tiles."""
-        from .denoiser import schedule_sigma  # which knows of tiles
-
         options = model_options.get("transformer_options", {})
         window, overlap = self.settings.latent_tile
         _check_captions(conds, tile_grid(*x.shape[2:], window, overlap))

@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
+from .options import with_levels
+
 Options = dict[str, Any]
 Wrapper = Callable[..., Any]
 
@@ -26,6 +28,25 @@ def replace_wrappers(model: ModelPatcher, key: str, wrappers: Mapping[str, Wrapp
     for kind, wrapper in wrappers.items():
         model.remove_wrappers_with_key(kind, key)
         model.add_wrapper_with_key(kind, key, wrapper)
+
+
+def on_device(tensors: Mapping[str, Tensor]) -> Wrapper:
+    """An OUTER_SAMPLE wrapper that has tensors on the device for one sampling, each under a key of its options."""
+
+    def wrapper(executor: Any, *given: Any, **more: Any) -> Tensor:
+        guider = executor.class_obj
+        device = guider.model_patcher.load_device
+        guider.model_options["transformer_options"].update({key: some.to(device) for key, some in tensors.items()})
+        return executor(*given, **more)
+
+    return wrapper
+
+
+def tell_levels(
+    executor: Any, x: Tensor, timestep: Tensor, model_options: Options | None = None, seed: int | None = None
+) -> Tensor:
+    """A PREDICT_NOISE wrapper: see ``with_levels``."""
+    return executor(x, timestep, with_levels(model_options or {}, timestep), seed)
 
 
 def before_model(change: Callable[[Any, Tensor, Tensor, Options], tuple[Tensor, Options]]) -> Wrapper:

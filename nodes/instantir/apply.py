@@ -26,7 +26,7 @@ from ...supir_core.instantir.sampling import Control
 from ..denoiser import check_model
 from ..host import attention
 from ..options import INSTANTIR_CALL, INSTANTIR_RUN, PREVIEWS, TILES, rows_for, schedule_sigma
-from ..wrappers import Options, UNetInputs, before_model, before_unet, replace_wrappers, reserving
+from ..wrappers import Options, UNetInputs, before_model, before_unet, replace_wrappers, reserving, tell_levels
 from .loader import InstantIRNetworks, InstantIRWeights
 
 KEY = "instantir"
@@ -51,11 +51,13 @@ class Run:
 
     Args:
         correction: how residuals are made.
+        z_lq: latent of the damaged picture on the device, scaled, ``(B, 4, h, w)``.
         previews: where the preview of each step is kept, if somebody wants them.
     """
 
-    def __init__(self, correction: Correction, previews: Previews | None):
+    def __init__(self, correction: Correction, z_lq: Tensor, previews: Previews | None):
         self.correction = correction
+        self.z_lq = z_lq
         self.previews = previews
         self._read: dict[bool, tuple[list[KeyValue], ...]] = {}
 
@@ -98,6 +100,7 @@ class InstantIRWrappers:
         wrappers = {
             WrappersMP.OUTER_SAMPLE: self.open_run,
             WrappersMP.PREPARE_SAMPLING: reserving(AGGREGATOR_SHARE),
+            WrappersMP.PREDICT_NOISE: tell_levels,
             WrappersMP.APPLY_MODEL: before_model(self.prepare),
             WrappersMP.DIFFUSION_MODEL: before_unet(self.steer),
         }
@@ -117,9 +120,10 @@ class InstantIRWrappers:
         **more: Any,
     ) -> Tensor:
         """Begin a sampling with nothing kept."""
-        options = executor.class_obj.model_options["transformer_options"]
-        correction = Correction(self.control, Adaptive(self.adaptive), sigmas)
-        options[INSTANTIR_RUN] = Run(correction, options.get(PREVIEWS))
+        guider = executor.class_obj
+        options = guider.model_options["transformer_options"]
+        correction = Correction(self.control, Adaptive(self.adaptive), sigmas.cpu())
+        options[INSTANTIR_RUN] = Run(correction, self.z_lq.to(guider.model_patcher.load_device), options.get(PREVIEWS))
         try:
             return executor(noise, latent, sampler, sigmas, *rest, **more)
         finally:
@@ -128,7 +132,7 @@ class InstantIRWrappers:
     def prepare(self, model: Any, x: Tensor, sigma: Tensor, options: Mapping[str, Any]) -> tuple[Tensor, Options]:
         """Leave the call's needs in its options."""
         networks = model.current_patcher.get_additional_models_with_key(KEY)[0].model
-        call = Call(networks, rows_for(self.z_lq, x, options), sigma)
+        call = Call(networks, rows_for(options[INSTANTIR_RUN].z_lq, x, options), sigma)
         return sigma, {**options, INSTANTIR_CALL: call}
 
     @torch.compiler.disable  # the previewer's branches come and go: all would be compiled anew each time

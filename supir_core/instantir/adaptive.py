@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 
 from ..restoration.tiling import Tile
+from .sampling import LEAST_STRENGTH
 
 MODES = ("none", "residual", "reference")
 
@@ -44,6 +45,7 @@ class Adaptive:
         self.mode = mode
         self._delta: Tensor | None = None
         self._last: Tensor | None = None
+        self._settled = False
 
     def delta(self, rows: Tensor) -> Tensor:
         """Delta for rows ``(tiles * B, ...)``, tile-major: ``(tiles * B,)``, float32."""
@@ -51,11 +53,14 @@ class Adaptive:
             return torch.ones(len(rows), device=rows.device)
         return self._delta.repeat(len(rows) // len(self._delta))
 
-    def strength(self, limit: float, rows: Tensor) -> Tensor:
-        """Strength of the residuals for each row, at most ``limit``: ``(tiles * B,)``."""
-        if self.mode == "residual":
-            return self.delta(rows).clamp(0, limit)
-        return torch.full((len(rows),), limit, device=rows.device)
+    def strength(self, limit: float, rows: Tensor) -> Tensor | None:
+        """Strength of the residuals for each row, at most ``limit``: ``(tiles * B,)``; ``None`` where none has any."""
+        if limit <= LEAST_STRENGTH or self._settled:
+            return None
+        if self.mode != "residual":
+            return torch.full((len(rows),), limit, device=rows.device)
+        strength = self.delta(rows).clamp(0, limit)
+        return torch.where(strength > LEAST_STRENGTH, strength, 0.0)
 
     def reference(self, preview: Tensor, z_lq: Tensor) -> Tensor:
         """What the aggregator compares the damaged picture with, from previews and latents of the same rows."""
@@ -71,6 +76,8 @@ class Adaptive:
         before = torch.ones_like(moved) if self._delta is None else self._delta
         self._delta = torch.where(moved > 0, _squares(preview - denoised) / moved, before)
         self._last = preview
+        if self.mode == "residual":  # read once a step, as every call asks for it
+            self._settled = not (self._delta > LEAST_STRENGTH).any().item()
 
 
 class StepPreviews:

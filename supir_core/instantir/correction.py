@@ -9,14 +9,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
 from ..restoration.tiling import Tile
 from .adaptive import Adaptive, StepPreviews
 from .aggregator import Aggregator, Residuals
 from .previewer import one_step_preview
-from .sampling import LEAST_STRENGTH, Control, step_at
+from .sampling import Control, step_at
 
 
 class Rows(NamedTuple):
@@ -81,10 +80,8 @@ class Correction:
             tiles: where the rows lie; none where they are whole pictures.
         """
         step, steps = step_at(sigma, self.sigmas), len(self.sigmas) - 1
-        one_copy = rows.z_lq.chunk(rows.copies)[0]
-        strength = self.adaptive.strength(self.control.strength_at(step, steps), one_copy)
-        strength = torch.where(strength > LEAST_STRENGTH, strength, 0.0).repeat(rows.copies)
-        if not strength.any():
+        strength = self.adaptive.strength(self.control.strength_at(step, steps), rows.z_lq.chunk(rows.copies)[0])
+        if strength is None:
             return None
         reference = rows.z_lq
         if self.control.previews_at(step, steps):
@@ -93,7 +90,7 @@ class Correction:
             if shown is not None:
                 self.previews.note(shown, tiles)
             reference = self.adaptive.reference(preview, rows.z_lq).to(rows.z_lq)
-        return aggregator(rows.z_lq, reference, rows.timesteps, rows.y).scaled(strength)
+        return aggregator(rows.z_lq, reference, rows.timesteps, rows.y).scaled(strength.repeat(rows.copies))
 
     def end_step(self, denoised: Tensor) -> Tensor | None:
         """Note the end of a step, whose guided prediction is ``(B, 4, h, w)``; the step's preview, if there was one."""

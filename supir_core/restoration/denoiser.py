@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from torch import Tensor
 
 from ..sdxl.blocks import TextContext
 from ..sdxl.conditioning import Conditioning
 from ..sdxl.config import SIGMA_MAX
+
+Sigma = TypeVar("Sigma", float, Tensor)
 
 
 class Denoiser(Protocol):
@@ -21,7 +23,7 @@ class Denoiser(Protocol):
 
         Args:
             x: noisy latent, ``(B, 4, h, w)``, scaled latent units.
-            sigma: noise level of each row, ``(B,)``.
+            sigma: noise level of each row, ``(B,)``, where ``x`` is: to read a number off it would wait for the GPU.
             schedule_sigma: noise level before churn, which the schedule of the control strength follows.
 
         Returns:
@@ -37,8 +39,8 @@ class LinearSchedule:
     start: float
     end: float
 
-    def at(self, sigma: float) -> float:
-        """The value at noise level ``sigma``."""
+    def at(self, sigma: Sigma) -> Sigma:
+        """The value at noise level ``sigma``, or at each of several."""
         return self.end + (self.start - self.end) * sigma / SIGMA_MAX
 
 

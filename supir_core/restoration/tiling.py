@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import lru_cache
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -106,24 +106,25 @@ def exact_weights(height: int, width: int) -> Tensor:
     return torch.outer(gaussian_window(height, height / 2), gaussian_window(width, (width - 1) / 2))
 
 
-@cache
-def tile_weights(height: int, width: int, overlap: int, blend: str) -> Tensor:
-    """Weights of a tile's pixels in the blend, ``(height, width)``, float32.
+@lru_cache(maxsize=8)
+def tile_weights(height: int, width: int, overlap: int, blend: str, device: torch.device | None = None) -> Tensor:
+    """Weights of a tile's pixels in the blend, ``(height, width)``, float32; the last few are kept where they are used.
 
     Args:
         height: of the tile.
         width: of the tile.
         overlap: pixels that neighbours share; the published weights do not depend on it.
         blend: ``"smooth"``, or ``"exact"`` for the published Gaussian.
+        device: where; the CPU by default.
 
     Raises:
         ValueError: no such blend.
     """
     if blend == "exact":
-        return exact_weights(height, width).float()
+        return exact_weights(height, width).float().to(device)
     if blend == "smooth":
         sides = (smooth_window(side, min(overlap, side // 2)) for side in (height, width))
-        return torch.outer(*sides).float()
+        return torch.outer(*sides).float().to(device)
     raise ValueError(f'blend must be "smooth" or "exact", got "{blend}"')
 
 
@@ -161,7 +162,7 @@ def tile_denoiser(
         height, width = x.shape[2:]
         shift = grid_shift(schedule_sigma, window - overlap) if shifting else (0, 0)
         tiles = tile_grid(height, width, window, overlap, shift)
-        weights = tile_weights(tiles[0].height, tiles[0].width, overlap, blend).to(x)
+        weights = tile_weights(tiles[0].height, tiles[0].width, overlap, blend, x.device)
         total, weight = x.new_zeros(len(x), 1, height, width), x.new_zeros(1, 1, height, width)
         for first in range(0, len(tiles), tiles_per_call):
             group = tiles[first : first + tiles_per_call]

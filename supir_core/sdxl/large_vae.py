@@ -11,15 +11,14 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from einops import rearrange
 from torch import Tensor, nn
 
-from .blocks import attention
+from .attention import online_attention, spans, whole_attention
 from .config import LATENT_PIXELS
 from .memory import GIB, Free, free_bytes, is_out_of_memory
 from .planes import GivenPlane, Plane, Room, StoredPlane
@@ -34,12 +33,6 @@ BAND_SIDE = 512
 
 PIECE_WIDTHS, PLANE_WIDTHS, BAND_WIDTHS = 6, 4, 6
 """Feature maps of the finest level and width that are held at the peak of a pass in one piece, in planes, in a band."""
-
-SCORES = 2**26
-"""Scores of attention at once on a GPU."""
-
-CACHED_TOKENS = 1024
-"""Queries and keys at once on a CPU: their scores stay in the cache, which makes attention twice as fast."""
 
 
 def vae_wishes(pixels: int, side: int | None, width: int, itemsize: int) -> list[int]:
@@ -215,7 +208,7 @@ class _Bands:
         def attended(q: Tensor) -> Tensor:
             if at_hand:
                 return whole_attention(q, k.rows, v.rows)
-            return online_attention(q, ((k.read(*span), v.read(*span)) for span in _spans(height, rows_at_once)))
+            return online_attention(q, ((k.read(*span), v.read(*span)) for span in spans(height, rows_at_once)))
 
         def band(top: int, bottom: int, rows: Tensor) -> Tensor:
             queries = (block.q(x.normalise(block.norm, part)) for part in rows.split(rows_at_once, dim=2))
@@ -254,55 +247,14 @@ class _Bands:
         batch, channels, source_height, width = sources[0].shape
         # a residual block may have twice its input's channels, an Upsample has four times its input's pixels
         row = 2 * batch * max(channels, 32) * width * height // source_height
-        spans = _spans(height, max(1, self.budget // row))
+        parts = spans(height, max(1, self.budget // row))
 
         def computed() -> Iterator[tuple[int, Tensor]]:
-            for number, span in enumerate(spans):
+            for number, span in enumerate(parts):
                 rows = [source.read(*reach(*span)) for source in sources]
-                if number + 1 < len(spans):
+                if number + 1 < len(parts):
                     for source in sources:
-                        source.ahead(*reach(*spans[number + 1]))
+                        source.ahead(*reach(*parts[number + 1]))
                 yield span[0], band(*span, *rows)
 
         return Pieces(height, computed())
-
-
-def whole_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """Attention of one head over keys and values ``(B, C, H, W)`` that are at hand, by blocks of queries: as ``q``."""
-    queries, keys, values = (rearrange(t, "b c h w -> b (h w) c") for t in (q, k, v))
-    blocks = queries.split(max(1, SCORES // keys.shape[1]), dim=1)  # a kernel may write all its scores down
-    out = torch.cat([attention(block, keys, values, 1) for block in blocks], dim=1)
-    return rearrange(out, "b (h w) c -> b c h w", h=q.shape[2])
-
-
-def online_attention(q: Tensor, pieces: Iterable[tuple[Tensor, Tensor]]) -> Tensor:
-    """Attention of one head, over keys and values that come in pieces (Milakov and Gimelshein 2018).
-
-    Args:
-        q: queries, ``(B, C, h, w)``.
-        pieces: keys and values, each ``(B, C, h', w')``.
-
-    Returns:
-        ``(B, C, h, w)``.
-    """
-    queries = (rearrange(q, "b c h w -> b (h w) c") * q.shape[1] ** -0.5).float()
-    highest = torch.full_like(queries[..., :1], -math.inf)
-    total, out = torch.zeros_like(highest), torch.zeros_like(queries)
-    block = CACHED_TOKENS if q.device.type == "cpu" else queries.shape[1]
-    for k, v in pieces:
-        keys, values = (rearrange(t, "b c h w -> b (h w) c").float() for t in (k, v))
-        for first, last in _spans(queries.shape[1], block):
-            rows = (slice(None), slice(first, last))
-            for start, end in _spans(keys.shape[1], block):
-                scores = queries[rows] @ keys[:, start:end].mT
-                top = torch.maximum(highest[rows], scores.amax(-1, keepdim=True))
-                faded = (highest[rows] - top).exp_()
-                weights = scores.sub_(top).exp_()
-                total[rows].mul_(faded).add_(weights.sum(-1, keepdim=True))
-                out[rows].mul_(faded).baddbmm_(weights, values[:, start:end])
-                highest[rows] = top
-    return rearrange((out / total).to(q.dtype), "b (h w) c -> b c h w", h=q.shape[2])
-
-
-def _spans(length: int, step: int) -> list[tuple[int, int]]:
-    return [(start, min(start + step, length)) for start in range(0, length, step)]

@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
-from functools import cache
-
 import numpy as np
 import torch
 from torch import Tensor
 
+CPU = torch.device("cpu")
 
-@cache
-def training_sigmas() -> Tensor:
-    """The 1000 noise levels of SDXL's training, ascending, float32.
 
-    Betas are linear in the square root from 0.00085 to 0.0120; sigma = sqrt((1 - abar) / abar).
-    """
+def _training_sigmas() -> Tensor:
     betas = np.linspace(0.00085**0.5, 0.0120**0.5, 1000) ** 2
     abar = np.cumprod(1 - betas)
     return torch.from_numpy(np.sqrt((1 - abar) / abar)).float()
+
+
+_TABLES = {CPU: _training_sigmas()}
+"""A dictionary, as torch.compile sees through functools.cache, and would fill it again at every call."""
+
+
+def training_sigmas(device: torch.device = CPU) -> Tensor:
+    """The 1000 noise levels of SDXL's training, ascending, float32; each device gets them once.
+
+    Betas are linear in the square root from 0.00085 to 0.0120; sigma = sqrt((1 - abar) / abar).
+    """
+    if device not in _TABLES:
+        _TABLES[device] = _TABLES[CPU].to(device)
+    return _TABLES[device]
 
 
 def nearest_index(sigma: Tensor, table: Tensor | None = None) -> Tensor:
@@ -25,5 +34,5 @@ def nearest_index(sigma: Tensor, table: Tensor | None = None) -> Tensor:
 
     ``table`` holds a host's own training sigmas.
     """
-    levels = (training_sigmas() if table is None else table).to(sigma)
+    levels = (training_sigmas(sigma.device) if table is None else table).to(sigma)
     return (sigma[:, None] - levels).abs().argmin(dim=1)

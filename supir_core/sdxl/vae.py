@@ -13,9 +13,10 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+from .attention import SCORES
 from .blocks import Attention, attention
 from .config import LATENT_PIXELS, LATENT_SCALE, VAEConfig
-from .large_vae import SCORES, run_decoder, run_encoder
+from .large_vae import run_decoder, run_encoder
 
 EPS = 1e-6
 

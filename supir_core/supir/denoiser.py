@@ -14,6 +14,9 @@ from ..sdxl.schedule import nearest_index, training_sigmas
 from ..sdxl.unet import UNet
 from .adaptor import Adaptor
 
+UNGUIDED = LinearSchedule(1.0, 1.0)
+"""The CFG scale at which the result is the conditional prediction alone."""
+
 
 @dataclass(frozen=True)
 class GuidedDenoiser:
@@ -25,7 +28,8 @@ class GuidedDenoiser:
         result   = uncond + cfg(sigma) * (cond - uncond)
 
     As released, the CFG scale follows the churned sigma, the control strength the one before churn.
-    The unconditional rows are left out while the CFG scale is exactly 1, the adaptor while the strength is 0.
+    The unconditional rows are left out where the CFG scale is 1 throughout, the adaptor while the strength is 0. No number
+    is read off a tensor, so a call waits for no GPU, and compiles to one graph.
 
     Attributes:
         unet: the frozen UNet.
@@ -50,17 +54,16 @@ class GuidedDenoiser:
     def __call__(self, x: Tensor, sigma: Tensor, schedule_sigma: float) -> Tensor:
         """See Denoiser."""
         self._check(x)
-        scales = [self.cfg.at(level) for level in sigma.tolist()]
-        conditions = self.positives if set(scales) == {1.0} else [self.negative, *self.positives]
+        conditions = self.positives if self.cfg == UNGUIDED else [self.negative, *self.positives]
         index = nearest_index(sigma)
-        snapped = training_sigmas().to(x)[index][:, None, None, None]
+        snapped = training_sigmas(x.device)[index][:, None, None, None]
         scaled = x / (snapped**2 + 1).sqrt()
         eps = self._eps(scaled, index, conditions, self.control.at(schedule_sigma))
         denoised = x - snapped * eps
         if len(conditions) == 1:
             return denoised[0]
         uncond, cond = denoised
-        return uncond + x.new_tensor(scales)[:, None, None, None] * (cond - uncond)
+        return uncond + self.cfg.at(sigma)[:, None, None, None] * (cond - uncond)
 
     def crop(self, tiles: Sequence[Tile]) -> GuidedDenoiser:
         """The denoiser of a batch of tiles (tile-major rows), each with its own crop and positive prompt."""

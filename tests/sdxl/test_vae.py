@@ -1,8 +1,8 @@
 import pytest
 import torch
 
+from supir_core.sdxl.attention import online_attention
 from supir_core.sdxl.config import VAEConfig
-from supir_core.sdxl.large_vae import online_attention
 from supir_core.sdxl.vae import VAE, Encoder, from_unit, to_unit
 
 CONFIG = VAEConfig(widths=(32, 64, 64), blocks=1, latent_channels=4, stem=32)
