@@ -1,14 +1,21 @@
-"""SDXL and SUPIR at full size in no memory: every weight is one number, seen as many."""
+"""SDXL and SUPIR at full size in no memory: every weight is one number, seen as many. And what a card would do with them."""
 
 import json
+from types import SimpleNamespace
+from typing import NamedTuple
+from unittest import mock
 
 import torch
 from torch import nn
 
-from supir_core.command.demo import TOKENIZER_FOLDER, WEIGHTS
+from supir_core import preset, restore
+from supir_core.command.demo import TOKENIZER_FOLDER
+from supir_core.command.demo import WEIGHTS as DEMO
+from supir_core.sdxl import planes
 from supir_core.sdxl.config import UNetConfig, VAEConfig, without_prefix
-from supir_core.sdxl.memory import vae_dtype
-from supir_core.sdxl.model import UNET
+from supir_core.sdxl.float8 import FLOAT8
+from supir_core.sdxl.memory import GIB, vae_dtype
+from supir_core.sdxl.model import UNET, WEIGHTS
 from supir_core.sdxl.text import TextEncoders, load_tokenizer
 from supir_core.sdxl.unet import UNet
 from supir_core.sdxl.vae import VAE, Encoder
@@ -16,9 +23,11 @@ from supir_core.supir.adaptor import Adaptor
 from supir_core.supir.model import SupirModel
 
 from .conftest import GOLDEN
+from .simulated_gpu import simulated_gpu
 
 VAE_CONFIG = VAEConfig(widths=(128, 256, 512, 512), blocks=2, latent_channels=4, stem=128)
 CLIP_L, CLIP_G = "conditioner.embedders.0.transformer.text_model.", "conditioner.embedders.1.model."
+WEIGHTS_COME = "supir_core/sdxl/residency.py"
 TEXT_SHAPES = {
     f"{CLIP_L}embeddings.token_embedding.weight": (49408, 768),
     f"{CLIP_L}embeddings.position_embedding.weight": (77, 768),
@@ -36,11 +45,12 @@ def unet_config(prefix):
     return UNetConfig.from_shapes(without_prefix(shapes, prefix))
 
 
-def hollow(module, dtype):
+def hollow(module, dtype, matrices=None):
+    matrices = matrices or dtype
     for owner in module.modules():
         for name, tensor in owner._parameters.items():
             if tensor is not None:
-                seen = torch.zeros((), dtype=dtype).expand(tensor.shape)
+                seen = torch.zeros((), dtype=matrices if tensor.ndim > 1 else dtype).expand(tensor.shape)
                 owner._parameters[name] = nn.Parameter(seen, requires_grad=False)
         for name, tensor in owner._buffers.items():
             if tensor is not None:
@@ -49,18 +59,79 @@ def hollow(module, dtype):
     return module.eval()
 
 
-def full_model(dtype=torch.float16, memory="auto"):
+def full_model(dtype=torch.float16, memory="auto", weights="same"):
     """A SupirModel for the (simulated) GPU; call it while that is on."""
     device = torch.device("cuda")
+    seams = WEIGHTS[weights]
     with torch.device("meta"):
-        unet = UNet(unet_config(UNET))
-        adaptor = Adaptor(unet_config("model.control_model."))
+        unet = UNet(unet_config(UNET), **seams)
+        adaptor = Adaptor(unet_config("model.control_model."), **seams)
         vae, dr_encoder = VAE(VAE_CONFIG), Encoder(VAE_CONFIG)
-        text = TextEncoders(TEXT_SHAPES, load_tokenizer(WEIGHTS / TOKENIZER_FOLDER))
-    of_vae = vae_dtype(device, dtype)
-    for module, precision in ((unet, dtype), (adaptor, dtype), (text, dtype), (vae, of_vae), (dr_encoder, of_vae)):
-        hollow(module, precision)
+        text = TextEncoders(TEXT_SHAPES, load_tokenizer(DEMO / TOKENIZER_FOLDER))
+    for module in (unet, adaptor):
+        hollow(module, dtype, FLOAT8 if seams else dtype)
+    hollow(text, dtype)
+    for module in (vae, dr_encoder):
+        hollow(module, vae_dtype(device, dtype))
     text.fill_buffers()
     return SupirModel(
         unet=unet, vae=vae, text=text, device=device, files=(), adaptor=adaptor, dr_encoder=dr_encoder, memory=memory
     )
+
+
+class Traffic(NamedTuple):
+    """What a piece of work took of a card: GiB at its peak, moved up and down, through files; and how often it waited.
+
+    Uploads of weights are in ``up``, but not among the waits.
+    """
+
+    peak: float
+    up: float
+    down: float
+    files: float
+    waits: int
+
+
+class Card:
+    """A simulated card of so many GiB, and full-size networks for it; ``host`` GiB of main memory are free beside it."""
+
+    def __init__(self, gib, host=32, **model):
+        self.host = host * GIB
+        self.model_options = model
+        self.simulation = simulated_gpu(values=False, total=gib * GIB)
+
+    def __enter__(self):
+        self.gpu = self.simulation.__enter__()
+        self.model = full_model(**self.model_options)
+        return self
+
+    def __exit__(self, *error):
+        return self.simulation.__exit__(*error)
+
+    def watch(self, work):
+        """Do a piece of work, and say what it took."""
+        gpu, written = self.gpu, []
+        for counter in (gpu.waits, gpu.bytes_up, gpu.bytes_down):
+            counter.clear()
+        gpu.peak = gpu.now
+
+        def in_files(plane, top, rows):
+            written.append(rows.numel() * rows.element_size())
+            plane.moments.add(rows)
+
+        memory = mock.patch("psutil.virtual_memory", return_value=SimpleNamespace(available=self.host))
+        with memory, mock.patch.object(planes.FilePlane, "write", in_files):
+            work(self.model)
+        waits = sum(count for line, count in gpu.waits.items() if not line.startswith(WEIGHTS_COME))
+        up, down = (sum(counter.values()) / GIB for counter in (gpu.bytes_up, gpu.bytes_down))
+        return Traffic(gpu.peak / GIB, up, down, sum(written) / GIB, waits)
+
+
+def one_step(side):
+    """Restores a square picture with one step of sampling, restoration guidance included."""
+
+    def work(model):
+        picture = torch.zeros(()).expand(1, 3, side, side)
+        restore(model, picture, preset("quality", steps=1, restoration_scale=4.0), scale=1.0)
+
+    return work

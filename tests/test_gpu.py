@@ -10,6 +10,7 @@ from supir_core import load_model, preset, read_picture, restore, save_picture
 from supir_core.command import cli, demo
 from supir_core.command.demo import SDXL_FILE, SUPIR_FILE, TOKENIZER_FOLDER, WEIGHTS
 from supir_core.restoration.denoiser import LinearSchedule
+from supir_core.sdxl import streaming
 
 from .rounding import bound, difference
 from .simulated_gpu import simulated_gpu
@@ -86,6 +87,17 @@ def test_half_precision_gives_what_it_gives_on_the_cpu(gpu, dtype, sampler):
     with gpu():
         result = restored(load(gpu, "cuda", dtype), picture, case)
     assert difference(result, expected) <= bound(gpu, dtype)
+
+
+@pytest.mark.parametrize("memory", ["stage", "stream"])
+def test_networks_that_come_and_go_give_the_same(gpu, monkeypatch, memory):
+    monkeypatch.setattr(streaming, "BLOCK_BYTES", 2**18)
+    picture = torch.rand(1, 3, *WIDE)
+    expected = restored(load(None, "cpu", torch.float32), picture, CASES["tiles together"])
+    with gpu():
+        model = demo.load_demo_model("cuda", torch.float32, memory)
+        result = restored(model, picture, CASES["tiles together"])
+    assert difference(result, expected) <= bound(gpu, torch.float32)
 
 
 @pytest.mark.parametrize(("bf16", "kind"), [(True, torch.bfloat16), (False, torch.float32)])

@@ -16,6 +16,7 @@ from ..restoration.noise import start_latent
 from ..restoration.progress import Progress, Report, sample_in_tiles, silent
 from ..restoration.prompts import encode_prompts
 from ..restoration.retry import with_smaller_tiles
+from ..sdxl.memory import upload
 from .adaptive import Adaptive
 from .denoiser import InstantDenoiser, build_denoiser
 from .model import InstantIRModel
@@ -67,7 +68,7 @@ def restore_instantir(
     canvas = plan_canvas(picture, settings, scale, size, model.min_side)
     report = callback or silent
     report(Progress("encode", 0, 1))
-    placed = canvas.place(picture[:, :3].to(model.device))
+    placed = canvas.place(upload(picture[:, :3], model.device))
     z_lq = model.encode(placed, settings.vae_memory)
     features = perceive_pair(model, canvas.visible(placed))  # as published, a picture has no padding
     report(Progress("encode", 1, 1))
@@ -78,7 +79,7 @@ def restore_instantir(
     sigmas = instantir_sigmas(settings.steps)
     rows = 2 * len(picture) * settings.tiles_per_call
     work = model.sampling_wishes(2 * rows, height * width)  # the aggregator reads two pictures
-    with model.at_work(model.unet, model.previewer, model.adapter):
+    with model.at_work(model.unet, whole=[model.adapter, model.previewer]):
         denoiser = build_denoiser(
             model.networks,
             z_lq,
@@ -89,7 +90,7 @@ def restore_instantir(
             control=settings.schedule_of_control,
             adaptive=Adaptive(settings.adaptive),
         )
-    with model.at_work(model.unet, model.previewer, model.aggregator, wishes=work):
+    with model.at_work(model.unet, model.aggregator, whole=[model.previewer], wishes=work):
         latent = with_smaller_tiles(settings, canvas.outer, lambda tiles: sample(denoiser, sigmas, tiles, report))
     report(Progress("decode", 0, 1))
     image = model.decode(latent, settings.vae_memory)

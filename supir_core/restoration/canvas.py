@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..sdxl.memory import upload
 from .colorfix import fix_color
 from .knobs import SCALE
 from .settings import SIDE_MULTIPLE, CommonSettings
@@ -74,7 +75,7 @@ def plan_canvas(
 def finish(image: Tensor, start: Tensor, picture: Tensor, canvas: Canvas, settings: CommonSettings) -> Restored:
     """Fix the colours of ``image`` by ``start``, cut both to the target and give them the alpha of ``picture``."""
     image = fix_color(image, start, settings.color_fix, settings.color_strength).clamp_(0, 1)
-    alpha = resize(picture[:, 3:].to(image), canvas.target)
+    alpha = resize(upload(picture[:, 3:], image.device).to(image.dtype), canvas.target)
     return Restored(*(torch.cat([canvas.take(part), alpha], dim=1) for part in (image, start)))
 
 

@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from ..sdxl.memory import upload
+
 SEEDS = 2**64
 """How many seeds there are; the one after the last is 0."""
 
@@ -23,7 +25,7 @@ def seeded_noise(seeds: Sequence[int]) -> Noise:
 
     def noise(x: Tensor) -> Tensor:
         rows = [torch.randn(x.shape[1:], generator=generator) for generator in generators]
-        return torch.stack(rows).to(x)
+        return upload(torch.stack(rows), x.device).to(x.dtype)
 
     return noise
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from .blocks import timestep_embedding
+from .memory import upload
 
 SIZE_CONDITION = (1024, 1024, 0, 0, 1024, 1024)
 """SDXL's original size, crop and target size: as released always these, whatever the picture's size."""
@@ -32,7 +33,7 @@ class Conditioning:
     @classmethod
     def from_text(cls, context: Tensor, pooled: Tensor, sizes: Sequence[float] = SIZE_CONDITION) -> Conditioning:
         """Add the size condition to encoded text; ``pooled`` is ``(B, pooled_width)``."""
-        sinusoids = timestep_embedding(torch.tensor(sizes, device=pooled.device), SIZE_WIDTH).flatten()
+        sinusoids = timestep_embedding(upload(torch.tensor(sizes), pooled.device), SIZE_WIDTH).flatten()
         return cls(context, torch.cat([pooled, sinusoids.to(pooled).expand(len(pooled), -1)], dim=1))
 
     @classmethod

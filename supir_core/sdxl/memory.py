@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import psutil
 import torch
+from torch import Tensor
 
 Free = Callable[[torch.device], int]
 """Bytes that are free on a device, the library's count or a host's."""
@@ -27,6 +28,13 @@ def free_bytes(device: torch.device) -> int:
     if device.type == "mps":  # shares the main memory
         return torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory()
     return psutil.virtual_memory().available
+
+
+def upload(tensor: Tensor, device: torch.device) -> Tensor:
+    """A tensor of the host on a device; a GPU's queue of work is not waited for."""
+    if device.type == "cuda" and tensor.device.type == "cpu":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -95,20 +95,23 @@ class SdxlModel:
         """Which networks are on the device."""
         return Residency(self.device, self.memory)
 
-    def at_work(self, *modules: nn.Module, wishes: Sequence[int] = (0,)) -> AbstractContextManager[None]:
+    def at_work(
+        self, *modules: nn.Module, whole: Sequence[nn.Module] = (), wishes: Sequence[int] = (0,)
+    ) -> AbstractContextManager[None]:
         """Hold networks on the device while they are used; see :meth:`Residency.at_work`."""
-        return self.residency.at_work(*modules, wishes=wishes)
+        return self.residency.at_work(*modules, whole=whole, wishes=wishes)
 
     def encode(self, picture: Tensor, side: int | None, encoder: Encoder | None = None) -> Tensor:
         """Pictures ``(B, 3, H, W)`` in [0, 1] to scaled latents, float32; ``side`` is as in :meth:`VAE.encode`."""
         modules = [self.vae, *([encoder] if encoder else [])]
-        with self.at_work(*modules, wishes=self._vae_wishes(picture.shape[2] * picture.shape[3], side)):
+        wishes = self._vae_wishes(picture.shape[2] * picture.shape[3], side)
+        with self.at_work(whole=modules, wishes=wishes):
             return self.vae.encode(from_unit(picture).to(self.vae.dtype), encoder, side).float()
 
     def decode(self, latent: Tensor, side: int | None) -> Tensor:
         """Scaled latents to pictures in [0, 1]."""
         pixels = latent.shape[2] * latent.shape[3] * LATENT_PIXELS**2
-        with self.at_work(self.vae, wishes=self._vae_wishes(pixels, side)):
+        with self.at_work(whole=[self.vae], wishes=self._vae_wishes(pixels, side)):
             return to_unit(self.vae.decode(latent.to(self.vae.dtype), side))
 
     def _vae_wishes(self, pixels: int, side: int | None) -> list[int]:
@@ -123,7 +126,7 @@ class SdxlModel:
         """What the UNet gets of each of the texts, under SUPIR's size condition; the last call's are remembered."""
         key = tuple(texts)
         if key not in self._prompts:
-            with self.at_work(self.text):
+            with self.at_work(whole=[self.text]):
                 encoded = self.text.encode(list(texts))
             rows = zip(encoded.context.split(1), encoded.vector.split(1), strict=True)
             self._prompts.clear()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -20,7 +20,7 @@ from .streaming import Streamed
 log = logging.getLogger(__name__)
 
 MODES = ("auto", "full", "stage", "stream")
-"""Keep networks while there is room; keep all; drop each after its work; stream those that sample."""
+"""Keep networks while there is room; keep all; drop each after its work; that, and stream those that sample."""
 
 
 class WeightsTooLargeError(RuntimeError):
@@ -90,11 +90,14 @@ class Residency:
         self._working: list[int] = []
 
     @contextmanager
-    def at_work(self, *modules: nn.Module, wishes: Sequence[int] = (0,)) -> Iterator[None]:
+    def at_work(
+        self, *modules: nn.Module, whole: Sequence[nn.Module] = (), wishes: Sequence[int] = (0,)
+    ) -> Iterator[None]:
         """Hold networks on the device for as long as they are used.
 
         Args:
-            modules: the networks.
+            modules: networks that may be streamed, as their parts are called as modules.
+            whole: networks that may not.
             wishes: bytes that their work would like to have beside them, the dearest first; the first that can be had
                 by dropping other networks is made free.
 
@@ -104,24 +107,27 @@ class Residency:
         if self.device.type == "cpu":
             yield
             return
-        coming = [module for module in modules if id(module) not in self._kept]
-        needed = sum(weight_bytes(module) for module in coming)
-        available = self.free(self.device) + sum(copies.bytes for copies in self._idle(modules))
+        together = (*whole, *modules)
+        needed = sum(weight_bytes(module) for module in together if id(module) not in self._kept)
+        available = self.free(self.device) + sum(copies.bytes for copies in self._idle(together))
         work = next((wish for wish in wishes if needed + wish <= available), wishes[-1])
-        if self.mode == "stream" or (self.mode == "auto" and needed + work > available):
-            with self._streamed(modules, work):
-                yield
-            return
-        before, self._working = self._working, [*self._working, *map(id, modules)]
+        short = self.mode == "stream" or (self.mode == "auto" and needed + work > available)
+        streamed = modules if short else ()
+        before = self._working
+        if streamed:
+            self.drop()
+        self._working = [*before, *(id(module) for module in together if module not in streamed)]
         try:
             self._make_room(needed + work)
-            for module in modules:
-                self._bring(module)
-            yield
+            for module in together:
+                if module not in streamed:
+                    self._bring(module)
+            with self._streamed(streamed, work) if streamed else nullcontext():
+                yield
         finally:
             self._working = before
-            if self.mode == "stage":
-                self.drop(*modules)
+            if self.mode in ("stage", "stream"):
+                self.drop(*together)
 
     def drop(self, *modules: nn.Module) -> None:
         """Take networks off the device; all of them where none is named."""
@@ -165,7 +171,6 @@ class Residency:
 
     @contextmanager
     def _streamed(self, modules: Sequence[nn.Module], work: int) -> Iterator[None]:
-        self.drop()
         room = 0 if self.mode == "stream" else self.free(self.device) - work
         names = " and ".join(type(module).__name__ for module in modules)
         log.info("%s: blocks are streamed to %s, %.1f GiB at a time", names, self.device, max(room, 0) / GIB)

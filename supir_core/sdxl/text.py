@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from .conditioning import Conditioning
 from .config import HEAD_WIDTH, Shapes
+from .memory import upload
 
 log = logging.getLogger(__name__)
 
@@ -87,7 +88,7 @@ class TextEncoders(nn.Module):
         # OpenCLIP pads with 0 where CLIP-L pads with the end token
         after_end = torch.arange(tokens.shape[1], device=tokens.device) > ends[:, None]
         context_g, last = _penultimate(self.clip_g, tokens.masked_fill(after_end, 0))
-        pooled = last[torch.arange(len(tokens)), ends] @ self.text_projection
+        pooled = last[torch.arange(len(tokens), device=ends.device), ends] @ self.text_projection
         return Conditioning.from_text(torch.cat([context_l, context_g], dim=-1).float(), pooled.float())
 
     def _tokenize(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
@@ -100,7 +101,7 @@ class TextEncoders(nn.Module):
         batch = self.tokenizer(
             list(texts), padding="max_length", max_length=length, truncation=True, return_tensors="pt"
         )
-        ids = batch.input_ids.to(self.text_projection.device)
+        ids = upload(batch.input_ids, self.text_projection.device)
         return ids, (ids == self.tokenizer.eos_token_id).int().argmax(dim=1)
 
 

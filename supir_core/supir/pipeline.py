@@ -18,6 +18,7 @@ from ..restoration.prompts import encode_prompts
 from ..restoration.retry import with_smaller_tiles
 from ..restoration.tiling import tile_grid
 from ..sdxl.config import LATENT_PIXELS
+from ..sdxl.memory import upload
 from .denoiser import GuidedDenoiser
 from .model import SupirModel
 from .sampling import published_sampler, schedule
@@ -66,7 +67,7 @@ def restore(
 
     center = settings.restoration_scale > 0
     report(Progress("encode", 0, 1))
-    stage1 = read_stage1(model, canvas.place(picture[:, :3].to(model.device)), settings.vae_memory, center)
+    stage1 = read_stage1(model, canvas.place(upload(picture[:, :3], model.device)), settings.vae_memory, center)
     report(Progress("encode", 1, 1))
     prompts = encode_prompts(model.encode_texts, captions, settings.positive, settings.negative)
     denoiser = GuidedDenoiser(model.unet, model.adaptor, stage1.z_lq, *prompts, settings.cfg, settings.control)

@@ -7,6 +7,7 @@ import torch
 
 from supir_core import InstantSettings, load_instantir, restore_instantir
 from supir_core.command.demo import SDXL_FILE, TOKENIZER_FOLDER, WEIGHTS
+from supir_core.sdxl import streaming
 
 from ..rounding import bound, difference
 from ..small_instantir import small_networks, write_files
@@ -27,8 +28,8 @@ def load(tmp_path_factory):
     files = write_files(tmp_path_factory.mktemp("instantir"), small_networks())
 
     @cache
-    def load(gpu, device, dtype):
-        return load_instantir(WEIGHTS / SDXL_FILE, *files, WEIGHTS / TOKENIZER_FOLDER, device, dtype)
+    def load(gpu, device, dtype, *memory):
+        return load_instantir(WEIGHTS / SDXL_FILE, *files, WEIGHTS / TOKENIZER_FOLDER, device, dtype, *memory)
 
     return load
 
@@ -45,6 +46,16 @@ def test_restore_instantir_gives_what_it_gives_on_the_cpu(gpu, load, changes):
     with gpu():
         result = restored(load(gpu, "cuda", torch.float32), picture, changes)
     assert result.image.device == result.stage1.device == picture.device
+    assert difference(result, expected) <= bound(gpu, torch.float32)
+
+
+@pytest.mark.parametrize("memory", ["stage", "stream"])
+def test_networks_that_come_and_go_give_the_same(gpu, load, monkeypatch, memory):
+    monkeypatch.setattr(streaming, "BLOCK_BYTES", 2**18)
+    picture, changes = torch.rand(1, 3, *SMALL), CASES["residual"]
+    expected = restored(load(None, "cpu", torch.float32), picture, changes)
+    with gpu():
+        result = restored(load(gpu, "cuda", torch.float32, memory), picture, changes)
     assert difference(result, expected) <= bound(gpu, torch.float32)
 
 
