@@ -65,6 +65,6 @@ def work_inputs() -> list[io.Input]:
             min=0,
             step=64,
             advanced=True,
-            tooltip=f"0 takes what memory is free. {knobs(Settings)['vae_memory'].text}",
+            tooltip=f"{knobs(Settings)['vae_memory'].text} 0: what is free.",
         ),
     ]

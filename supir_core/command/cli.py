@@ -104,12 +104,23 @@ def _captions(options: argparse.Namespace, model: SupirModel) -> Captions:
 
 
 def _load_supir(options: argparse.Namespace) -> SupirModel:
+    memory = options.memory
+    if options.compile and memory != "full":
+        if memory != "auto":
+            raise ValueError(
+                f"--compile keeps all weights on the GPU, so it does not go with --memory {memory}; leave out one"
+            )
+        memory = "full"
     if options.demo:
         from .demo import load_demo_model
 
-        return load_demo_model(options.device, _dtype(options), options.memory, options.weights)
-    sdxl, supir = _files(options, SUPIR_FILES, "; or --demo to try without the real weights")
-    return load_model(sdxl, supir, options.tokenizer, options.device, _dtype(options), options.memory, options.weights)
+        model = load_demo_model(options.device, _dtype(options), memory, options.weights)
+    else:
+        sdxl, supir = _files(options, SUPIR_FILES, "; or --demo to try without the real weights")
+        model = load_model(sdxl, supir, options.tokenizer, options.device, _dtype(options), memory, options.weights)
+    if options.compile:
+        model.compile()
+    return model
 
 
 def _load_instantir(options: argparse.Namespace) -> InstantIRModel:

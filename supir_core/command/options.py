@@ -119,6 +119,8 @@ def _add_weights(parser: argparse.ArgumentParser, files: dict[str, str]) -> None
         weights.add_argument("--dino", metavar="FOLDER", help=f"DINOv2-L in transformers' layout; {hub}")
     else:
         weights.add_argument("--demo", action="store_true", help="use the demo weights instead")
+        text = "compile the networks that sample (torch.compile), for many pictures on a GPU; keeps all weights there"
+        weights.add_argument("--compile", action="store_true", help=text)
     weights.add_argument("--device", help="cpu, cuda, cuda:1, mps; a GPU by default where there is one")
     text = "how networks share the GPU (%(default)s): keep them there while there is room, always (full), drop each after its "
     text += "work (stage), or fetch those that sample block by block (stream)"

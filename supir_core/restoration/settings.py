@@ -62,7 +62,7 @@ class CommonSettings:
     )
     vae_memory: int | None = knob(
         None,
-        "Side of a square of pixels whose memory the VAE may use; by itself it takes what is free. Larger pictures go "
+        "Side of a square of pixels whose memory the VAE may use; else it takes what is free. Larger pictures go "
         "through it in bands of rows, exactly as in one piece and without seams, so this changes memory and speed, never "
         "the picture.",
         least=64,

@@ -31,6 +31,11 @@ class SupirModel(SdxlModel):
     adaptor: Adaptor
     dr_encoder: Encoder
 
+    def compile(self) -> None:
+        """Compile the networks that sample (``torch.compile``); they must stay on the device, as ``memory="full"`` keeps them."""
+        for network in (self.unet, self.adaptor):
+            network.compile(fullgraph=True)
+
 
 def load_model(
     sdxl: str | Path,
