@@ -2,7 +2,7 @@
 
 Everything runs with the demo's small networks, each measurement in a process of its own:
 
-- ``vae``: encode and decode with ``tile=512``, and at 1 MP in one piece too (``vae, one piece``);
+- ``vae``: encode and decode within the memory of a square of 512, and at 1 MP in one piece too (``vae, one piece``);
 - ``sampling``: two steps in tiles of 128 latent pixels that overlap by 32;
 - ``pipeline``: ``restore`` with two steps, ``tile=1024``, ``overlap=256``, ``vae_memory=512``, wavelet colour fix.
 
@@ -63,12 +63,12 @@ class Case(NamedTuple):
     latents: int
 
 
-def vae_case(tile: int | None, device: torch.device) -> Case:
+def vae_case(side: int | None, device: torch.device) -> Case:
     """Encode and decode."""
     vae = VAE(demo.VAE_CONFIG).to(device).eval()
     return Case(
         lambda *size: torch.rand(1, 3, *size, device=device),
-        lambda picture: vae.decode(vae.encode(picture, tile=tile), tile=tile),
+        lambda picture: vae.decode(vae.encode(picture, side=side), side),
         pictures=1,
         latents=1,
     )

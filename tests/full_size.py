@@ -14,7 +14,7 @@ from supir_core.command.demo import WEIGHTS as DEMO
 from supir_core.sdxl import planes
 from supir_core.sdxl.config import UNetConfig, VAEConfig, without_prefix
 from supir_core.sdxl.float8 import FLOAT8
-from supir_core.sdxl.memory import GIB, vae_dtype
+from supir_core.sdxl.memory import GIB, free_bytes, vae_dtype
 from supir_core.sdxl.model import UNET, WEIGHTS
 from supir_core.sdxl.text import TextEncoders, load_tokenizer
 from supir_core.sdxl.unet import UNet
@@ -45,22 +45,28 @@ def unet_config(prefix):
     return UNetConfig.from_shapes(without_prefix(shapes, prefix))
 
 
-def hollow(module, dtype, matrices=None):
+def one_number(shape, dtype):
+    """Zeros of a shape that take the room of one."""
+    return torch.zeros((), dtype=dtype).expand(shape)
+
+
+def filled(module, zeros, dtype, matrices=None):
+    """A module made on ``meta``, with zeros for weights, its matrices perhaps of another precision."""
     matrices = matrices or dtype
     for owner in module.modules():
         for name, tensor in owner._parameters.items():
             if tensor is not None:
-                seen = torch.zeros((), dtype=matrices if tensor.ndim > 1 else dtype).expand(tensor.shape)
-                owner._parameters[name] = nn.Parameter(seen, requires_grad=False)
+                numbers = zeros(tensor.shape, dtype=matrices if tensor.ndim > 1 else dtype)
+                owner._parameters[name] = nn.Parameter(numbers, requires_grad=False)
         for name, tensor in owner._buffers.items():
             if tensor is not None:
                 kind = dtype if tensor.is_floating_point() else tensor.dtype
-                owner._buffers[name] = torch.zeros((), dtype=kind).expand(tensor.shape)
+                owner._buffers[name] = zeros(tensor.shape, dtype=kind)
     return module.eval()
 
 
-def full_model(dtype=torch.float16, memory="auto", weights="same"):
-    """A SupirModel for the (simulated) GPU; call it while that is on."""
+def full_model(dtype=torch.float16, memory="auto", weights="same", zeros=one_number):
+    """A SupirModel for the GPU; call it while the simulated one is on, or with ``torch.zeros`` where there is a real one."""
     device = torch.device("cuda")
     seams = WEIGHTS[weights]
     with torch.device("meta"):
@@ -69,10 +75,10 @@ def full_model(dtype=torch.float16, memory="auto", weights="same"):
         vae, dr_encoder = VAE(VAE_CONFIG), Encoder(VAE_CONFIG)
         text = TextEncoders(TEXT_SHAPES, load_tokenizer(DEMO / TOKENIZER_FOLDER))
     for module in (unet, adaptor):
-        hollow(module, dtype, FLOAT8 if seams else dtype)
-    hollow(text, dtype)
+        filled(module, zeros, dtype, FLOAT8 if seams else dtype)
+    filled(text, zeros, dtype)
     for module in (vae, dr_encoder):
-        hollow(module, vae_dtype(device, dtype))
+        filled(module, zeros, vae_dtype(device, dtype))
     text.fill_buffers()
     return SupirModel(
         unet=unet, vae=vae, text=text, device=device, files=(), adaptor=adaptor, dr_encoder=dr_encoder, memory=memory
@@ -107,6 +113,10 @@ class Card:
 
     def __exit__(self, *error):
         return self.simulation.__exit__(*error)
+
+    def free(self, device):
+        """Bytes that are free on a device."""
+        return self.host if device.type == "cpu" else free_bytes(device)
 
     def watch(self, work):
         """Do a piece of work, and say what it took."""

@@ -18,7 +18,7 @@ def test_matrices_are_kept_in_8_bits_and_the_picture_is_nearly_the_same(demo_mod
     assert weight_bytes(small.unet) < 0.26 * weight_bytes(demo_model.unet)
     picture = torch.rand(1, 3, 24, 24)
     ours, exact = (restore(model, picture, "demo", scale=4.0, seed=1).image for model in (small, demo_model))
-    assert 35 < psnr(ours, exact) < 70  # measured 45.0
+    assert 42 < psnr(ours, exact) < 60  # measured 45.0
 
 
 def test_what_float8_cannot_hold_takes_its_end():
