@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 from collections.abc import Callable, Sequence
@@ -62,6 +63,8 @@ def caption_jobs(
         except (OSError, ValueError, RuntimeError) as error:
             log.debug("traceback of %s", job.source, exc_info=True)
             failures.append((job, error))
+    del captioner
+    gc.collect()  # accelerate's hooks and the model hold each other
     return done, failures
 
 

@@ -98,4 +98,8 @@ def resize(image: Tensor, size: tuple[int, int]) -> Tensor:
     """Bicubic, with antialiasing when shrinking; [0, 1] stays within."""
     if tuple(image.shape[2:]) == tuple(size) or not image.shape[1]:
         return image if image.shape[1] else image.new_zeros(len(image), 0, *size)
-    return F.interpolate(image, size=size, mode="bicubic", antialias=True).clamp_(0, 1)
+    try:
+        resized = F.interpolate(image, size=size, mode="bicubic", antialias=True)
+    except NotImplementedError:  # MPS, in older releases of PyTorch
+        resized = F.interpolate(image.cpu(), size=size, mode="bicubic", antialias=True).to(image.device)
+    return resized.clamp_(0, 1)

@@ -1,8 +1,11 @@
 import pytest
 import torch
+import torch.nn.functional as F
 
 from supir_core.restoration.canvas import Canvas, finish, resize, target_size
 from supir_core.restoration.settings import CommonSettings
+
+from ..simulated_gpu import simulated_gpu
 
 
 def test_the_border_is_repeated_into_the_padding():
@@ -33,3 +36,19 @@ def test_a_scale_that_makes_no_sense_is_refused(scale):
 def test_a_size_that_makes_no_sense_is_refused(size):
     with pytest.raises(ValueError, match="size must be"):
         target_size(torch.rand(1, 3, 8, 8), 1.0, size)
+
+
+def test_the_cpu_enlarges_where_the_device_cannot(monkeypatch):
+    interpolate, image = F.interpolate, torch.rand(1, 3, 8, 8)
+
+    def missing_on_the_gpu(image, **given):
+        if image.is_cuda:
+            raise NotImplementedError("bicubic with antialias is not implemented for this device")
+        return interpolate(image, **given)
+
+    expected = resize(image, (16, 16))
+    monkeypatch.setattr(F, "interpolate", missing_on_the_gpu)
+    with simulated_gpu():
+        enlarged = resize(image.to("cuda"), (16, 16))
+        assert enlarged.is_cuda
+        assert torch.equal(enlarged.cpu(), expected)
