@@ -25,8 +25,8 @@ TILES = {"tile": 64, "overlap": 16}
 
 
 @torch.inference_mode()
-def results(run, pack, instantir):
-    """What nodes make of two small pieces of the demo's picture, by the node that did most of it."""
+def results(run, pack, instantir, gpu=None):
+    """What nodes make of two small pieces of the demo's picture, by the node that did most of it; waits of ``gpu`` too."""
     model, clip, vae, weights, image = run("SupirDemoLoader")
     small, wide = image[:, 20:36, 40:56], image[:, 20:36, 40:72]
     z_lq, z_center, stage1, _, empty = run(
@@ -53,28 +53,32 @@ def results(run, pack, instantir):
         return run("SupirConditioning", clip=[clip], caption=list(captions), line_per_tile=[False], **words)
 
     positive, negative = prompts("a boat", "a dog", "a tree")
-    sampled = run(
-        "SupirSampler",
-        model=model,
-        supir_model=weights,
-        positive=positive,
-        negative=negative,
-        z_lq=z_lq,
-        z_center=z_center,
-        preset="custom",
-        seed=3,
-        steps=2,
-        cfg_start=3.0,
-        cfg_end=5.0,
-        strength_start=1.0,
-        strength_end=0.9,
-        restoration_scale=4.0,
-        sampler="dpmpp_2m_sde",
-        s_churn=0.0,
-        s_noise=1.0,
+    sampling = {
+        "model": model,
+        "supir_model": weights,
+        "positive": positive,
+        "negative": negative,
+        "z_lq": z_lq,
+        "z_center": z_center,
+        "preset": "custom",
+        "seed": 3,
+        "cfg_start": 3.0,
+        "cfg_end": 5.0,
+        "strength_start": 1.0,
+        "strength_end": 0.9,
+        "restoration_scale": 4.0,
+        "s_churn": 0.0,
+        "s_noise": 1.0,
         **TILES,
-    )
-    made["SupirSampler"] = sampled[0]["samples"]
+    }
+    for sampler in ("edm", "dpmpp_2m_sde"):
+        waits = []
+        for steps in (2, 4):
+            before = waits_of_ours(gpu)
+            (sampled,) = run("SupirSampler", **sampling, sampler=sampler, steps=steps)
+            waits.append(waits_of_ours(gpu) - before)
+        made[f"SupirSampler, {sampler}"] = sampled["samples"]
+        made[f"waits of a step, {sampler}"] = torch.tensor((waits[1] - waits[0]) / 2)
     positive, negative = prompts("a face")
     z_lq = {"samples": z_lq["samples"][..., :8]}
     rounded = module(pack, "nodes.loader").load_weights(WEIGHTS / SUPIR_FILE, "float8_e4m3fn")
@@ -96,6 +100,12 @@ def results(run, pack, instantir):
     return made | {"InstantIRSampler": latent["samples"], "previews": previews["samples"]}
 
 
+def waits_of_ours(gpu):
+    """How often the host waited for the simulated GPU, but for ComfyUI's own uploads beneath our wrappers."""
+    lines = gpu.waits.items() if gpu else ()
+    return sum(count for line, count in lines if not line.startswith("nodes/wrappers.py"))
+
+
 def sampled_by_comfyui(model, positive, negative, empty):
     """As the node SamplerCustomAdvanced does with its own sampler."""
     import comfy.samplers
@@ -114,10 +124,10 @@ def main(comfyui, instantir, file, kind, *flags):
     simulated = kind == "simulated"
     if simulated:
         from ..simulated_gpu import simulated_gpu
-    with TemporaryDirectory() as base, simulated_gpu() if simulated else nullcontext():
+    with TemporaryDirectory() as base, simulated_gpu() if simulated else nullcontext() as gpu:
         import_comfyui(Path(comfyui), Path(base), [*flags, *(SIMULATED if simulated else ())])
         pack = load_pack()
-        made = results(runner(pack), pack, Path(instantir))
+        made = results(runner(pack), pack, Path(instantir), gpu)
         assert torch.cuda.max_memory_allocated() > 2**20, "little or nothing was on the GPU"
         save_file({name: tensor.cpu().contiguous() for name, tensor in made.items()}, file)
 

@@ -36,7 +36,11 @@ def test_the_nodes_give_what_they_give_on_the_cpu(gpu, comfyui, expected, instan
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert ended.returncode == 0, ended.stderr[-3000:]
     made = load_file(file)
+    waits = {name: tensor.item() for name, tensor in made.items() if name.startswith("waits")}
+    assert flags or max(waits.values()) <= 1, waits  # --novram uploads every layer
     errors = {
-        name: ((made[name] - tensor).abs().max() / tensor.abs().max()).item() for name, tensor in expected.items()
+        name: ((made[name] - tensor).abs().max() / tensor.abs().max()).item()
+        for name, tensor in expected.items()
+        if name not in waits
     }
     assert max(errors.values()) <= (REAL if real else SIMULATED), errors
