@@ -138,10 +138,10 @@ class Card:
 
 
 def one_step(side):
-    """Restores a square picture with one step of sampling, restoration guidance included."""
+    """Enlarges a picture twofold to a square of ``side`` with one step of sampling, restoration guidance included."""
 
     def work(model):
-        picture = torch.zeros(()).expand(1, 3, side, side)
-        restore(model, picture, preset("quality", steps=1, restoration_scale=4.0), scale=1.0)
+        picture = torch.zeros(()).expand(1, 3, side // 2, side // 2)
+        restore(model, picture, preset("quality", steps=1, restoration_scale=4.0))
 
     return work
