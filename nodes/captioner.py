@@ -12,6 +12,8 @@ from torch import Tensor
 
 from ..supir_core.captions.models import LLAVA, PRECISIONS
 from ..supir_core.captions.protocol import INSTRUCTION, Request, tile_pictures
+from ..supir_core.captions.text import tile_lines
+from ..supir_core.restoration.transparency import opaque
 from ..supir_core.supir.settings import Settings
 from .caption_memory import FOLDER, PLACEMENTS, CaptionerModel, find_captioner
 from .host import CATEGORY, SupirCaptionerType, to_picture
@@ -47,7 +49,7 @@ def one_picture(image: Tensor) -> Tensor:
     Raises:
         ValueError: there are several.
     """
-    picture = to_picture(image)[:, :3]
+    picture = opaque(to_picture(image))
     if len(picture) > 1:
         raise ValueError(
             f"got a batch of {len(picture)} pictures, expected one: they share a prompt, and one caption does not "
@@ -219,7 +221,7 @@ class SupirCaptionTiles(io.ComfyNode):
         **request: Any,
     ) -> io.NodeOutput:
         pictures = tile_pictures(one_picture(image), Settings(tile=tile, overlap=overlap).latent_tile)
-        captions = edited.strip().splitlines()
+        captions = tile_lines(edited) if edited.strip() else []
         if not captions:
             captions = describe(captioner, pictures, Request(**request), keep_loaded)
         elif len(captions) != len(pictures):

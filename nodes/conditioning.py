@@ -9,6 +9,7 @@ from typing import Any
 import comfy.sd
 from comfy_api.latest import io
 
+from ..supir_core.captions.text import tile_lines
 from ..supir_core.restoration import prompts
 from ..supir_core.sdxl.conditioning import SIZE_CONDITION
 from .host import CATEGORY
@@ -89,5 +90,5 @@ class SupirConditioning(io.ComfyNode):
     ) -> io.NodeOutput:
         captions = list(caption)
         if line_per_tile[0] and len(captions) == 1:
-            captions = captions[0].strip().splitlines() or [""]
+            captions = tile_lines(captions[0])
         return io.NodeOutput(*encode_prompts(clip[0], captions, positive_words[0], negative_words[0]))

@@ -74,7 +74,7 @@ class SupirEncode(io.ComfyNode):
         min_side: int,
         vae_tile: int,
     ) -> io.NodeOutput:
-        picture = to_picture(image)[:, :3]
+        picture = to_picture(image)
         canvas = Canvas.plan(target_size(picture, scale), min_side)
         dr_vae = with_dr_encoder(vae, supir_model.dr_encoder, supir_model.name)
         stage1 = read_stage1(vae, dr_vae, canvas.place(picture), vae_tile or None, center=True)

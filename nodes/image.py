@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,18 @@ from comfy_api.latest import io, ui
 from torch import Tensor
 
 from ..supir_core.files.metadata import provenance
-from ..supir_core.files.pictures import write_png
+from ..supir_core.files.pictures import write_picture
 from ..supir_core.restoration.colorfix import fix_color
 from .host import CATEGORY, to_image, to_picture
 from .inputs import setting_input
+
+METHODS = {
+    "SupirEncode": "SUPIR",
+    "SupirDenoiser": "SUPIR",
+    "SupirRestore": "SUPIR",
+    "InstantIRApply": "InstantIR",
+}
+"""Nodes by which a picture is known to be restored, and the method."""
 
 
 class SupirColorFix(io.ComfyNode):
@@ -79,24 +88,46 @@ class SupirSaveImage(io.ComfyNode):
                     default="SUPIR",
                     tooltip="Name of the files, with folders and %year%-%month%-%day% as in Save Image.",
                 ),
+                io.Combo.Input(
+                    "bits",
+                    options=["8", "16"],
+                    default="8",
+                    optional=True,
+                    advanced=True,
+                    tooltip="Bits of each colour. 16 keeps smooth gradients for further editing; files are about three times "
+                    "as large.",
+                ),
             ],
             outputs=[],
-            hidden=[io.Hidden.prompt, io.Hidden.extra_pnginfo],
+            hidden=[io.Hidden.prompt, io.Hidden.extra_pnginfo, io.Hidden.unique_id],
         )
 
     @classmethod
-    def execute(cls, images: Tensor, filename_prefix: str) -> io.NodeOutput:
+    def execute(cls, images: Tensor, filename_prefix: str, bits: str = "8") -> io.NodeOutput:
         pictures = to_picture(images)
         folder, name, counter, subfolder, _ = folder_paths.get_save_image_path(
             filename_prefix, folder_paths.get_output_directory(), pictures.shape[3], pictures.shape[2]
         )
-        text = {**provenance(), **_workflow(cls.hidden)}
+        text = {**provenance(method_of(cls.hidden.prompt, cls.hidden.unique_id)), **_workflow(cls.hidden)}
         results = []
         for number, picture in enumerate(pictures):
             file = f"{name.replace('%batch_num%', str(number))}_{counter + number:05}_.png"
-            write_png(Path(folder) / file, picture.clamp(0, 1), text)
+            write_picture(Path(folder) / file, picture, text, bits=int(bits))
             results.append(ui.SavedResult(file, subfolder, io.FolderType.output))
         return io.NodeOutput(ui=ui.SavedImages(results))
+
+
+def method_of(prompt: Mapping[str, Any] | None, node: str | None) -> str:
+    """What restored the pictures that come to a node: all methods that lie before it in the workflow, SUPIR if none does."""
+    graph, seen, waiting = prompt or {}, set(), [str(node)]
+    while waiting:
+        name = waiting.pop()
+        if name in graph and name not in seen:
+            seen.add(name)
+            links = (value for value in graph[name].get("inputs", {}).values() if isinstance(value, list) and value)
+            waiting += [str(link[0]) for link in links]
+    kinds = {graph[name].get("class_type") for name in seen}
+    return " and ".join(sorted({method for kind, method in METHODS.items() if kind in kinds}, reverse=True)) or "SUPIR"
 
 
 def _workflow(hidden: Any) -> dict[str, str]:

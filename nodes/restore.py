@@ -10,8 +10,10 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..supir_core.restoration.canvas import finish, plan_canvas
+from ..supir_core.restoration.finite import require_finite
 from ..supir_core.restoration.knobs import SCALE
 from ..supir_core.sdxl.model import min_side
+from ..supir_core.supir.model import preset_for
 from ..supir_core.supir.settings import PRESETS
 from .conditioning import encode_prompts
 from .encode import read_stage1
@@ -20,6 +22,9 @@ from .inputs import knob_input, seed_input, setting_input, tile_inputs
 from .loader import SupirWeights
 from .sampler import preset_input, sample
 from .vae import decode, with_dr_encoder
+
+AUTO = "auto"
+"""The preset that suits the weights."""
 
 
 class SupirRestore(io.ComfyNode):
@@ -55,7 +60,7 @@ class SupirRestore(io.ComfyNode):
                     tooltip="What the picture shows, in a sentence; quality words are added. It may stay empty.",
                 ),
                 knob_input("scale", SCALE),
-                preset_input(),
+                preset_input((AUTO, *PRESETS), AUTO, "auto: quality, or demo with the demo weights."),
                 seed_input(),
                 *tile_inputs(),
                 setting_input("color_fix", advanced=True),
@@ -82,13 +87,16 @@ class SupirRestore(io.ComfyNode):
         overlap: int,
         color_fix: str,
     ) -> io.NodeOutput:
+        if preset == AUTO:
+            preset = preset_for(supir_model.config)
         settings = replace(PRESETS[preset], seed=seed, tile=tile, overlap=overlap, color_fix=color_fix)
         picture = to_picture(image)
         canvas = plan_canvas(picture, settings, scale, None, min_side(supir_model.config))
         dr_vae = with_dr_encoder(vae, supir_model.dr_encoder, supir_model.name)
-        placed, memory = canvas.place(picture[:, :3]), settings.vae_memory
+        placed, memory = canvas.place(picture), settings.vae_memory
         stage1 = read_stage1(vae, dr_vae, placed, memory, settings.restoration_scale > 0)
         prompts = encode_prompts(clip, [caption], settings.positive, settings.negative)
         latent = sample(model, supir_model, *prompts, stage1.z_lq, stage1.z_center, settings)
-        restored = finish(decode(vae, latent, memory), stage1.picture, picture, canvas, settings)
+        restored_picture = require_finite(decode(vae, latent, memory), "decoding")
+        restored = finish(restored_picture, stage1.picture, picture, canvas, settings)
         return io.NodeOutput(*map(to_image, restored))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from ..supir_core.restoration.denoiser import LinearSchedule
 from ..supir_core.supir.sampling import schedule
-from ..supir_core.supir.settings import PRESETS, Settings
+from ..supir_core.supir.settings import DEFAULT_PRESET, PRESETS, Settings
 from .conditioning import Conditioning
 from .denoiser import apply_supir
 from .guidance import apply_guidance
@@ -43,15 +44,14 @@ def sample(
     return run_sampler(model, positive, negative, empty, sampler, sigmas, settings.cfg.start, settings.seed)
 
 
-def preset_input(*more: str) -> io.Combo.Input:
-    """Which preset."""
+def preset_input(options: Sequence[str], default: str, more: str) -> io.Combo.Input:
+    """Which preset; ``more`` says what the options do that are none."""
     return io.Combo.Input(
         "preset",
-        options=[*PRESETS, *more],
-        default="quality",
+        options=list(options),
+        default=default,
         tooltip="quality: heavy damage, SUPIR-v0Q, 50 steps. fidelity: light damage, SUPIR-v0F, 50 steps. lightning: 8 "
-        "steps, with a Lightning SDXL checkpoint. demo: for the demo weights."
-        + (" custom: the numbers below." if more else ""),
+        f"steps, with a Lightning SDXL checkpoint. demo: for the demo weights. {more}",
     )
 
 
@@ -73,7 +73,7 @@ class SupirSampler(io.ComfyNode):
                 io.Conditioning.Input("positive", tooltip="From SUPIR Conditioning."),
                 io.Conditioning.Input("negative", tooltip="From SUPIR Conditioning."),
                 io.Latent.Input("z_lq", tooltip="From SUPIR Encode."),
-                preset_input(CUSTOM),
+                preset_input((*PRESETS, CUSTOM), DEFAULT_PRESET, "custom: the numbers below."),
                 seed_input(),
                 *tile_inputs(),
                 *(

@@ -12,6 +12,7 @@ from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
 from torch import Tensor
 
+from ..supir_core.restoration.finite import require_finite
 from ..supir_core.restoration.noise import Noise, row_noise
 from ..supir_core.supir.sampling import published_sampler, schedule
 from .conditioning import Conditioning
@@ -37,11 +38,15 @@ def run_sampler(
     cfg: float,
     seed: int,
 ) -> Tensor:
-    """Sample from a latent as ComfyUI has it, under noise whose row i has the seed ``seed + i``."""
+    """Sample from a latent as ComfyUI has it, under noise whose row i has the seed ``seed + i``.
+
+    Raises:
+        NotFiniteError: the networks give values that are not finite.
+    """
     guider = comfy.samplers.CFGGuider(model)
     guider.set_conds(positive, negative)
     guider.set_cfg(cfg)
-    return guider.sample(
+    latent = guider.sample(
         row_noise(seed, len(latent))(latent.cpu().float()),
         latent,
         sampler,
@@ -50,6 +55,7 @@ def run_sampler(
         disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
         seed=seed,
     )
+    return require_finite(latent, "sampling")
 
 
 def supir_sampler(

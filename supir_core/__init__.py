@@ -5,39 +5,15 @@ The way of a picture through ``restore``: ``restoration.canvas`` lays it out, ``
 ``restoration.colorfix`` mends its colours. ``instantir`` is the second method.
 """
 
-from .files.checkpoint import UnsupportedCheckpointError, open_checkpoint
-from .files.pictures import read_picture, save_picture
-from .instantir.model import InstantIRModel, load_instantir
-from .instantir.pipeline import restore_instantir
-from .instantir.settings import InstantSettings
-from .restoration.canvas import Restored
-from .restoration.progress import Progress
-from .supir.model import SupirModel, load_model
-from .supir.pipeline import restore
-from .supir.settings import PRESETS, Settings, preset
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .public import *  # noqa: F403
 
 __version__ = "0.1.0"
 
-InstantModel = InstantIRModel
-"""Its earlier name."""
 
-__all__ = [
-    "PRESETS",
-    "InstantIRModel",
-    "InstantModel",
-    "InstantSettings",
-    "Progress",
-    "Restored",
-    "Settings",
-    "SupirModel",
-    "UnsupportedCheckpointError",
-    "__version__",
-    "load_instantir",
-    "load_model",
-    "open_checkpoint",
-    "preset",
-    "read_picture",
-    "restore",
-    "restore_instantir",
-    "save_picture",
-]
+def __getattr__(name: str) -> Any:
+    """Import the public names when the first of them is asked for, and PyTorch with them, which takes seconds."""
+    return getattr(import_module(".public", __name__), name)

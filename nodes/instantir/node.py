@@ -14,6 +14,7 @@ from ...supir_core.instantir.perception import dino_pixels, no_picture
 from ...supir_core.instantir.sampling import Control
 from ...supir_core.instantir.settings import InstantSettings
 from ...supir_core.restoration.canvas import Canvas, target_size
+from ...supir_core.restoration.finite import require_finite
 from ...supir_core.restoration.knobs import SCALE
 from ..host import to_image, to_picture
 from ..inputs import knob_input, setting_input, work_inputs
@@ -99,12 +100,12 @@ class InstantIRApply(io.ComfyNode):
         vae_tile: int,
     ) -> io.NodeOutput:
         require_sdxl_vae(vae)
-        picture = to_picture(image)[:, :3]
+        picture = to_picture(image)
         canvas = Canvas.plan(target_size(picture, scale), min_side)
         placed = canvas.place(picture)
         visible = canvas.visible(placed)
         features = picture_features(clip_vision, visible, instantir_model.feature_width)
-        z_lq = encode(vae, placed, vae_tile or None)
+        z_lq = require_finite(encode(vae, placed, vae_tile or None), "encoding")
         control = Control(strength, end=creative_start, preview_start=preview_start)
         changed = apply_instantir(model, instantir_model, z_lq, features, control, adaptive)
         return io.NodeOutput(changed, {"samples": z_lq}, to_image(visible))

@@ -78,3 +78,9 @@ def _longest(parts: list[str], count: Callable[[str], int], limit: int) -> str:
         if count(joined := " ".join(parts[:end])) <= limit:
             return joined
     return ""
+
+
+def tile_lines(text: str) -> list[str]:
+    """The captions of tiles, a line each; a line that is blank is an empty caption, the end of the last line is none."""
+    lines = text.replace("\r\n", "\n").replace("\r", "\n").removesuffix("\n").split("\n")
+    return [line.strip() for line in lines]

@@ -1,182 +1,114 @@
-"""Many picture files in, as many out: which are to do, and doing them one after the other."""
+"""Pictures restored one after the other; several runs that do so in one folder share the work."""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+import errno
+import time
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
-import torch
-from tqdm import tqdm
-
-from ..files.metadata import Label
-from ..files.pictures import SUFFIXES, read_picture, save_png
+from ..files.pictures import Picture, open_picture, write_picture
 from ..restoration.canvas import Restored
-from ..restoration.progress import Progress
-from ..restoration.retry import MemoryFullError
-from ..restoration.settings import CommonSettings
+from .done import State, judge
+from .lock import claim, remove_leftovers
+from .plan import Job
+from .report import Report
+from .task import Task
 
-log = logging.getLogger(__name__)
+WAIT = 0.5
+"""Seconds until it is looked again whether other runs are through with their pictures."""
 
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
-@dataclass(frozen=True)
-class Job:
-    """One picture: where it is, where its result goes, what it or each of its tiles shows, if that is known."""
-
-    source: Path
-    result: Path
-    captions: tuple[str, ...] | None
-
-    @property
-    def stage1(self) -> Path:
-        """Where the stage-1 picture goes."""
-        return self.result.with_name(f"{self.result.stem}_stage1.png")
+Restore = Callable[..., Restored]
+T = TypeVar("T")
 
 
-@dataclass(frozen=True)
-class Batch:
-    """What all the jobs share.
+def run_batch(jobs: Sequence[Job], task: Task, load: Callable[[], Restore], report: Report) -> None:
+    """Do the jobs; one that fails does not stop the others.
 
-    Attributes:
-        restore: restores one picture, as ``pipeline.restore`` with a model does.
-        settings: how.
-        scale: factor of enlargement.
-        size: exact (height, width) instead.
-        hashes: of the model files, for the label; ``None`` leaves the label out.
-        keep_stage1: write the stage-1 pictures too.
-    """
-
-    restore: Callable[..., Restored]
-    settings: CommonSettings
-    scale: float
-    size: tuple[int, int] | None
-    hashes: Mapping[str, str] | None
-    keep_stage1: bool
-
-
-def plan_jobs(inputs: Sequence[Path], output: Path, caption: str | None, caption_tiles: bool = False) -> list[Job]:
-    """Find the pictures and name their results.
+    Pictures that other runs have in hand are left to them, and looked at again in the end.
 
     Args:
-        inputs: pictures and folders of pictures.
-        output: folder of the results, or a .png for a single picture.
-        caption: of all pictures; where ``None``, the text of the file beside each (see ``caption_file``).
-        caption_tiles: look for a caption of each tile.
+        jobs: with their captions.
+        task: what they share.
+        load: gives what restores a picture, as ``pipeline.restore`` with a model does; called once there is one to restore.
+        report: told what becomes of each.
 
     Raises:
-        FileNotFoundError: an input is not there, or a folder holds no picture.
-        ValueError: results would overwrite each other or an input, or are not PNG.
+        OSError: the disk is full.
+        Exception: the weights cannot be loaded.
     """
-    sources = [source for path in inputs for source in _pictures(path)]
-    suffix = output.suffix.lower()
-    if suffix == ".png":
-        if len(sources) > 1:
-            raise ValueError(f"{output} is one file but there are {len(sources)} pictures; name a folder instead")
-        results = [output]
-    elif suffix in SUFFIXES:
-        raise ValueError(f"{output}: results are written as PNG; name a .png file or a folder")
-    else:
-        results = [output / f"{source.stem}.png" for source in sources]
-    taken = {source.resolve(): source for source in sources}
-    for source, result in zip(sources, results, strict=True):
-        other = taken.setdefault(result.resolve(), result)
-        if other is not result:
-            raise ValueError(
-                f"the result of {source} would overwrite {other}"
-                if other in sources
-                else f"{source} and another picture would both be written to {result}; restore them to two folders"
-            )
-    return [
-        Job(source, result, _beside(source, caption_tiles) if caption is None else (caption,))
-        for source, result in zip(sources, results, strict=True)
-    ]
+    waiting, told = list(jobs), False
+    with report.batch(len(jobs)):
+        while waiting:
+            left = [job for job in waiting if not _take(job, task, load, report, told)]
+            if len(left) == len(waiting):
+                time.sleep(WAIT)
+            waiting, told = left, True
 
 
-def run_batch(jobs: Sequence[Job], batch: Batch) -> list[tuple[Job, Exception]]:
-    """Do the jobs; one that fails does not stop the others. Returns the failures."""
-    failures: list[tuple[Job, Exception]] = []
-    for number, job in enumerate(jobs, 1):
-        try:
-            with _Bar(f"{number}/{len(jobs)} {job.source.name}") as bar:
-                _run(job, batch, bar)
-        except (OSError, ValueError, RuntimeError) as error:
-            log.debug("traceback of %s", job.source, exc_info=True)
-            failures.append((job, error))
-    return failures
+def attempt(job: Job, report: Report, work: Callable[[], T]) -> T | None:
+    """Do something for a picture, and note it if that fails, whatever the error is.
 
-
-def _run(job: Job, batch: Batch, bar: _Bar) -> None:
-    picture = read_picture(job.source)
+    Raises:
+        OSError: the disk is full, so that the next picture would fail too.
+    """
     try:
-        restored = batch.restore(
-            picture,
-            batch.settings,
-            scale=batch.scale,
-            size=batch.size,
-            caption=job.captions or "",
-            callback=bar.show,
-        )
-    except torch.OutOfMemoryError as error:
-        raise MemoryFullError(
-            f"the GPU's memory is full. Use --memory stream or --weights float8, close other programs that use it, or "
-            f"restore at a smaller size ({error})"
-        ) from error
-    label = None
-    if batch.hashes is not None:
-        label = Label(
-            batch.settings.method,
-            asdict(batch.settings),
-            "\n".join(job.captions or ()),
-            batch.scale,
-            batch.size,
-            batch.hashes,
-        )
-    if batch.keep_stage1:
-        save_png(job.stage1, restored.stage1[0], label)
-    save_png(job.result, restored.image[0], label)
-
-
-class _Bar:
-    """A progress bar over the network calls of one picture."""
-
-    def __init__(self, name: str):
-        self.bar = tqdm(desc=name, unit="call", leave=True)
-
-    def __enter__(self) -> _Bar:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.bar.close()
-
-    def show(self, progress: Progress) -> None:
-        """Move the bar."""
-        self.bar.set_postfix_str(progress.stage, refresh=False)
-        if progress.stage == "sample":
-            self.bar.total = progress.total
-            self.bar.n = progress.done
-        self.bar.refresh()
-
-
-def _pictures(path: Path) -> list[Path]:
-    if path.is_dir():
-        found = sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES and file.is_file())
-        if not found:
-            raise FileNotFoundError(f"{path}: no picture in this folder; expected files of {', '.join(SUFFIXES)}")
-        return found
-    if not path.exists():
-        raise FileNotFoundError(f"{path}: no such picture or folder")
-    return [path]
-
-
-def caption_file(source: Path, tiles: bool) -> Path:
-    """Where the caption of a picture is kept, or those of its tiles, a line each."""
-    return source.with_suffix(".tiles.txt" if tiles else ".txt")
-
-
-def _beside(source: Path, tiles: bool) -> tuple[str, ...] | None:
-    file = caption_file(source, tiles)
-    if not file.is_file():
+        return work()
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in NO_ROOM:
+            raise
+        report.failed(job.source, job.result, error)
         return None
-    text = file.read_text(encoding="utf-8").strip()
-    return tuple(text.splitlines()) if tiles else (text,)
+
+
+def _take(job: Job, task: Task, load: Callable[[], Restore], report: Report, told: bool) -> bool:
+    """Do a picture, unless another run is at it; says whether there is nothing left to do."""
+    with claim(job.result) as owner:
+        if owner is not None:
+            if not told:
+                report.say(f"{job.result}: left to another run ({owner})")
+            return False
+        remove_leftovers(*job.pictures)
+        if _is_open(job, task, report):
+            picture = attempt(job, report, lambda: open_picture(job.source, task.page))
+            if picture is not None:
+                restore = load()
+                attempt(job, report, lambda: _restore(job, task, picture, restore, report))
+    report.advance()
+    return True
+
+
+def _is_open(job: Job, task: Task, report: Report) -> bool:
+    """Whether the picture is to be restored; another run may have done it meanwhile."""
+    verdict = attempt(job, report, lambda: judge(job, task))
+    if verdict is None:
+        return False
+    if verdict.done:
+        report.picture(job.source, job.result, "done")
+    elif verdict.state is State.FOREIGN:
+        report.failed(job.source, job.result, verdict.why)
+    return verdict.state in (State.MISSING, State.DIFFERS)
+
+
+def _restore(job: Job, task: Task, picture: Picture, restore: Restore, report: Report) -> None:
+    started = time.perf_counter()
+    label = task.label(job)
+    with report.progress(job.source.name) as callback:
+        restored = restore(
+            picture.tensor,
+            task.settings,
+            scale=task.scale,
+            size=task.size,
+            caption=job.captions or "",
+            callback=callback,
+        )
+    form = {"bits": picture.bits, "quality": task.quality, "exif": None if task.strip else picture.exif}
+    if job.stage1 is not None:
+        write_picture(job.stage1, restored.stage1[0], label, **form)
+    write_picture(job.result, restored.image[0], label, **form)
+    seconds = time.perf_counter() - started
+    report.say(f"restored {job.result} ({seconds:.1f} s)")
+    how = {"scale": task.scale, "size": task.size, "caption": "\n".join(job.captions or ()), **task.described()}
+    report.picture(job.source, job.result, "restored", round(seconds, 3), how)

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import gc
-import logging
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -19,9 +17,11 @@ from ..files.pictures import read_picture
 from ..restoration.canvas import plan_canvas
 from ..supir.model import SupirModel
 from ..supir.pipeline import read_stage1
-from .batch import Batch, Job, caption_file
-
-log = logging.getLogger(__name__)
+from .batch import attempt
+from .caption_files import write_captions
+from .plan import Job
+from .report import Report
+from .task import Task
 
 
 @dataclass(frozen=True)
@@ -29,67 +29,60 @@ class Captions:
     """How the pictures are described.
 
     Attributes:
-        model: whose stage 1 is described.
-        load: gives the captioner; called where there is something to describe.
+        model: gives the model whose stage 1 is described.
+        load: gives the captioner. Both are called where there is something to describe.
         tiles: a caption for each tile.
-        save: write them beside the pictures (see ``caption_file``).
     """
 
-    model: SupirModel
+    model: Callable[[], SupirModel]
     load: Callable[[], Captioner]
     tiles: bool = False
-    save: bool = False
 
 
-def caption_jobs(
-    jobs: Sequence[Job], batch: Batch, captions: Captions
-) -> tuple[list[Job], list[tuple[Job, Exception]]]:
+def caption_jobs(jobs: Sequence[Job], task: Task, captions: Captions, report: Report) -> list[Job]:
     """Describe the pictures that have no caption; the captioner is gone from memory afterwards.
 
     Returns:
-        The jobs, all with captions, and those that failed.
+        The jobs that did not fail, all with captions.
     """
-    done = [job for job in jobs if job.captions is not None]
-    failures: list[tuple[Job, Exception]] = []
-    if len(done) == len(jobs):
-        return done, failures
-    captioner = captions.load()
-    for job in tqdm([job for job in jobs if job.captions is None], desc="captions", unit="picture"):
-        try:
-            lines = describe(stage1_of(job.source, batch, captions.model), captioner, batch, captions)
-            if captions.save:
-                _write(caption_file(job.source, captions.tiles), lines)
-            done.append(replace(job, captions=lines))
-        except (OSError, ValueError, RuntimeError) as error:
-            log.debug("traceback of %s", job.source, exc_info=True)
-            failures.append((job, error))
-    del captioner
+    once = replace(captions, load=cache(captions.load))
+    bar = tqdm(jobs, desc="captions", unit="picture", disable=report.quiet or None)
+    captioned = [job if job.captions is not None else _captioned(job, task, once, report) for job in bar]
+    del once
     gc.collect()  # accelerate's hooks and the model hold each other
-    return done, failures
+    return [job for job in captioned if job is not None]
+
+
+def _captioned(job: Job, task: Task, captions: Captions, report: Report) -> Job | None:
+    picture = attempt(job, report, lambda: read_picture(job.source, task.page))
+    if picture is None:
+        return None
+    model, captioner = captions.model(), captions.load()
+
+    def work() -> Job:
+        tile = task.settings.latent_tile if captions.tiles else None
+        lines = describe(stage1_of(picture, task, model), captioner, model, tile)
+        if job.caption_file is not None:
+            write_captions(job.caption_file, lines)
+        return replace(job, captions=lines)
+
+    return attempt(job, report, work)
 
 
 @torch.no_grad()
-def stage1_of(source: Path, batch: Batch, model: SupirModel) -> Tensor:
+def stage1_of(picture: Tensor, task: Task, model: SupirModel) -> Tensor:
     """What the degradation-robust VAE makes of a picture, at the size that is sampled, ``(1, 3, H, W)`` on the CPU."""
-    picture = read_picture(source)
-    canvas = plan_canvas(picture, batch.settings, batch.scale, batch.size, model.min_side)
-    placed = canvas.place(picture[:, :3].to(model.device))
-    stage1 = read_stage1(model, placed, batch.settings.vae_memory, center=False).picture
+    canvas = plan_canvas(picture, task.settings, task.scale, task.size, model.min_side)
+    placed = canvas.place(picture.to(model.device))
+    stage1 = read_stage1(model, placed, task.settings.vae_memory, center=False).picture
     return canvas.visible(stage1).float().cpu()
 
 
-def describe(stage1: Tensor, captioner: Captioner, batch: Batch, captions: Captions) -> tuple[str, ...]:
-    """The caption of a picture, or those of its tiles, no longer than CLIP reads."""
-    pictures = tile_pictures(stage1, batch.settings.latent_tile) if captions.tiles else [stage1[0]]
-    tokenizer = captions.model.text.tokenizer
+def describe(
+    stage1: Tensor, captioner: Captioner, model: SupirModel, latent_tile: tuple[int, int] | None
+) -> tuple[str, ...]:
+    """The caption of a picture, or those of its tiles of some size and overlap, no longer than CLIP reads."""
+    pictures = tile_pictures(stage1, latent_tile) if latent_tile else [stage1[0]]
+    tokenizer = model.text.tokenizer
     texts = (text for picture in pictures for text in captioner.caption([picture]))
     return tuple(fit(text, lambda words: len(tokenizer(words).input_ids)) for text in texts)
-
-
-def _write(path: Path, lines: Sequence[str]) -> None:
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        part.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -15,12 +16,14 @@ from ..evaluation.metrics import gmsd, psnr
 from ..files.checkpoint import sha256
 from ..files.convert import to_tensor
 from ..files.metadata import Label
-from ..files.pictures import save_png
+from ..files.pictures import read_picture, write_picture
 from ..restoration.canvas import resize
 from ..sdxl.config import UNetConfig, VAEConfig
 from ..supir.model import SupirModel, load_model
 from ..supir.pipeline import restore
 from ..supir.settings import PRESETS
+
+log = logging.getLogger(__name__)
 
 WEIGHTS = Path(__file__).parents[2] / "demo"
 """Where the repository keeps them; how they were trained and how good they are: its README."""
@@ -44,21 +47,40 @@ VAE_CONFIG = VAEConfig(widths=(96, 64, 64, 96), blocks=1, latent_channels=4, ste
 
 CAPTION = "A woman in uniform."
 DAMAGE = "blur_sr4_noise_jpeg"
+SCALE = 4
 DEMO_SETTINGS = PRESETS["demo"]
 
 
 class Demonstration(NamedTuple):
-    """The files written, and for each of the pictures its PSNR in dB and its GMSD to the original."""
+    """The files written, and for each of the pictures its PSNR in dB and its GMSD to the original, if there is one."""
 
     files: list[Path]
     distances: dict[str, tuple[float, float]]
 
 
 def demo_photograph() -> Tensor:
-    """A photograph that scikit-image ships, in the public domain (NASA): ``(1, 3, 512, 512)`` in [0, 1]."""
+    """A photograph that scikit-image ships, in the public domain (NASA): ``(1, 3, 512, 512)`` in [0, 1].
+
+    Raises:
+        ImportError: scikit-image is not installed.
+    """
     from skimage import data
 
     return to_tensor(Image.fromarray(data.astronaut()))
+
+
+def demo_files() -> list[Path]:
+    """The demo weights: SDXL's and SUPIR's.
+
+    Raises:
+        FileNotFoundError: they are not there.
+    """
+    if not (WEIGHTS / SDXL_FILE).is_file():
+        raise FileNotFoundError(
+            f"{WEIGHTS}: expected the demo weights, but they are not there; they come with the repository, "
+            "so clone it and install it with `pip install -e .`"
+        )
+    return [WEIGHTS / SDXL_FILE, WEIGHTS / SUPIR_FILE]
 
 
 def load_demo_model(
@@ -72,34 +94,39 @@ def load_demo_model(
     Raises:
         FileNotFoundError: they are not there.
     """
-    if not (WEIGHTS / SDXL_FILE).is_file():
-        raise FileNotFoundError(
-            f"{WEIGHTS}: expected the demo weights, but they are not there; they come with the repository, "
-            "so clone it and install it with `pip install -e .`"
-        )
-    files = (WEIGHTS / SDXL_FILE, WEIGHTS / SUPIR_FILE, WEIGHTS / TOKENIZER_FOLDER)
-    return load_model(*files, device, dtype, memory, weights)
+    sdxl, supir = demo_files()
+    return load_model(sdxl, supir, WEIGHTS / TOKENIZER_FOLDER, device, dtype, memory, weights)
 
 
 def run_demo(folder: Path, seed: int = 0) -> Demonstration:
-    """Damage the photograph, restore it, and write the pictures to ``folder``."""
-    photograph = demo_photograph()
-    damaged = degrade(photograph, SETTINGS[DAMAGE])
+    """Damage the photograph, restore it, and write the pictures to ``folder``.
+
+    Without scikit-image the damaged picture of the repository is restored, and there is no original to compare with.
+    """
+    try:
+        original = demo_photograph()
+    except ImportError:
+        log.warning("scikit-image is not installed, so there is no original to compare with: pip install scikit-image")
+        original = None
+    damaged = read_picture(WEIGHTS / DAMAGED_FILE) if original is None else degrade(original, SETTINGS[DAMAGE])
     model = load_demo_model()
     settings = replace(DEMO_SETTINGS, seed=seed)
-    restored = restore(model, damaged, settings, scale=4, caption=CAPTION)
+    restored = restore(model, damaged, settings, scale=SCALE, caption=CAPTION)
     label = Label(
-        settings.method, asdict(settings), CAPTION, 4, None, {file.name: sha256(file) for file in model.files}
+        settings.method, asdict(settings), CAPTION, SCALE, None, {file.name: sha256(file) for file in model.files}
     )
-    enlarged = resize(damaged, (photograph.shape[2], photograph.shape[3]))
+    enlarged = resize(damaged, (SCALE * damaged.shape[2], SCALE * damaged.shape[3]))
     shown = {"enlarged": enlarged, "stage 1": restored.stage1, "restored": restored.image}
+    side_by_side = [*shown.values()] if original is None else [*shown.values(), original]
     pictures = {
         "damaged.png": (damaged, None),
         "stage1.png": (restored.stage1, label),
         "restored.png": (restored.image, label),
-        "side_by_side.png": (torch.cat([*shown.values(), photograph], dim=3), label),
+        "side_by_side.png": (torch.cat(side_by_side, dim=3), label),
     }
     for name, (picture, its_label) in pictures.items():
-        save_png(folder / name, picture[0], its_label)
-    distances = {name: (psnr(picture, photograph), gmsd(picture, photograph)) for name, picture in shown.items()}
+        write_picture(folder / name, picture[0], its_label)
+    distances = {}
+    if original is not None:
+        distances = {name: (psnr(picture, original), gmsd(picture, original)) for name, picture in shown.items()}
     return Demonstration([folder / name for name in pictures], distances)

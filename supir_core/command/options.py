@@ -10,18 +10,19 @@ from typing import Any
 
 from ..captions.models import LLAVA, PRECISIONS
 from ..files.checkpoint import DTYPES
+from ..files.writing import FORMATS
 from ..instantir.settings import InstantSettings
 from ..restoration.denoiser import LinearSchedule
 from ..restoration.knobs import SCALE, Knob, knobs
 from ..sdxl.model import WEIGHTS
 from ..sdxl.residency import MODES
-from ..supir.settings import PRESETS, Settings
+from ..supir.settings import DEFAULT_PRESET, PRESETS, Settings
 
 METHODS = ("supir", "instantir")
 ALIASES = {"vae_memory": ("vae_tile",)}
 """Earlier names of options, which still work."""
 
-
+DEVICES = "cpu, cuda, cuda:1, mps; a GPU by default where there is one"
 SUPIR_FILES = {"sdxl": "single-file SDXL checkpoint", "supir": "SUPIR-v0Q or SUPIR-v0F, any published form"}
 INSTANTIR_FILES = {
     "sdxl": "single-file SDXL checkpoint",
@@ -47,11 +48,11 @@ def add_options(parser: argparse.ArgumentParser, method: str) -> None:
     if supir:
         _add_captions(parser)
     else:
-        parser.set_defaults(captioner=None, caption_tiles=False)
+        parser.set_defaults(captioner=None, caption_tiles=False, save_captions=False, demo=False)
     _add_weights(parser, SUPIR_FILES if supir else INSTANTIR_FILES)
     group = parser.add_argument_group(f"settings; each replaces the {'preset' if supir else 'published one'}")
     if supir:
-        group.add_argument("--preset", choices=PRESETS, default="quality", help="(%(default)s)")
+        group.add_argument("--preset", choices=PRESETS, help=f"({DEFAULT_PRESET}; demo with the demo weights)")
     for name, described in knobs(Settings if supir else InstantSettings).items():
         _add_knob(group, name, described)
 
@@ -75,8 +76,10 @@ def _add_knob(group: Any, name: str, described: Knob) -> None:
 
 
 def settings_from(options: argparse.Namespace) -> Settings | InstantSettings:
-    """The preset, or the published settings, with every setting that was given replaced."""
-    base = PRESETS[options.preset] if options.method == "supir" else InstantSettings()
+    """The preset, by default that of the weights, or the published settings, with every setting that was given replaced."""
+    base = InstantSettings()
+    if options.method == "supir":
+        base = PRESETS[options.preset or ("demo" if options.demo else DEFAULT_PRESET)]
     names = {field.name for field in fields(base)}
     given: dict[str, Any] = {
         name: value for name, value in vars(options).items() if name in names and value is not None
@@ -89,9 +92,11 @@ def settings_from(options: argparse.Namespace) -> Settings | InstantSettings:
 
 def _add_pictures(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("inputs", nargs="+", type=Path, metavar="IN", help="pictures, or folders of them")
-    text = "folder, or a .png for a single picture"
+    add("inputs", nargs="+", type=Path, metavar="IN", help="pictures, folders of them, or patterns such as '*.jpg'")
+    text = "folder, or a file for a single picture; may be the folder of the inputs"
     add("-o", "--output", type=Path, required=True, metavar="OUT", help=text)
+    text = "go into the folders below too; the results are in folders of the same names"
+    add("-r", "--recursive", action="store_true", help=text)
     size = parser.add_mutually_exclusive_group()
     size.add_argument(
         "--scale",
@@ -104,9 +109,29 @@ def _add_pictures(parser: argparse.ArgumentParser) -> None:
         "--caption",
         help="what the pictures show; else the .txt beside a picture, else --captioner, else nothing",
     )
-    add("--overwrite", action="store_true", help="restore pictures again that are done already")
+    text = "which page or frame of files with several, from 1"
+    add("--page", type=_count, metavar="N", help=text)
+    text = "restore pictures again that are done already, and replace files that are not results"
+    add("--overwrite", action="store_true", help=text)
     add("--stage1", action="store_true", help="write what sampling began from beside each result")
+    _add_results(parser.add_argument_group("results"))
+    _add_talk(parser.add_argument_group("what is said"))
+
+
+def _add_results(group: Any) -> None:
+    add = group.add_argument
+    add("--format", choices=FORMATS, help="(png, or as the name of a single result says)")
+    add("--quality", type=_quality, metavar="N", help="of jpeg and webp (1 to 100)")
+    add("--strip", action="store_true", help="leave out what the camera wrote: date, place and all")
     add("--no-metadata", action="store_true", help="leave settings, hashes and the label out of the files")
+
+
+def _add_talk(group: Any) -> None:
+    add = group.add_argument
+    add("--dry-run", action="store_true", help="say what would be done, and do nothing")
+    add("--json", action="store_true", help="write a JSON object a line to stdout for each picture")
+    add("-q", "--quiet", action="store_true", help="say only what failed")
+    add("-v", "--verbose", action="store_true", help="show where errors came from")
 
 
 def _add_weights(parser: argparse.ArgumentParser, files: dict[str, str]) -> None:
@@ -121,7 +146,7 @@ def _add_weights(parser: argparse.ArgumentParser, files: dict[str, str]) -> None
         weights.add_argument("--demo", action="store_true", help="use the demo weights instead")
         text = "compile the networks that sample (torch.compile), for many pictures on a GPU; keeps all weights there"
         weights.add_argument("--compile", action="store_true", help=text)
-    weights.add_argument("--device", help="cpu, cuda, cuda:1, mps; a GPU by default where there is one")
+    weights.add_argument("--device", help=DEVICES)
     text = "how networks share the GPU (%(default)s): keep them there while there is room, always (full), drop each after its "
     text += "work (stage), or fetch those that sample block by block (stream)"
     weights.add_argument("--memory", choices=MODES, default="auto", help=text)
@@ -136,6 +161,20 @@ def _size(text: str) -> tuple[int, int]:
     if not (width.isdigit() and height.isdigit() and int(width) and int(height)):
         raise argparse.ArgumentTypeError(f'expected WIDTHxHEIGHT such as 3000x2000, got "{text}"')
     return int(height), int(width)
+
+
+def _count(text: str) -> int:
+    """A whole number from 1."""
+    if not (text.isdigit() and int(text)):
+        raise argparse.ArgumentTypeError(f'expected a whole number from 1, got "{text}"')
+    return int(text)
+
+
+def _quality(text: str) -> int:
+    """A whole number from 1 to 100."""
+    if _count(text) > 100:
+        raise argparse.ArgumentTypeError(f'expected 1 to 100, got "{text}"')
+    return int(text)
 
 
 def _add_captions(parser: argparse.ArgumentParser) -> None:

@@ -2,66 +2,100 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, ImageOps, UnidentifiedImageError
+import numpy as np
+import torch
 from torch import Tensor
 
-from .convert import as_tensor, to_image, to_tensor
-from .metadata import Label, png_info
+from .convert import as_tensor
+from .decoding.decode import decode, to_srgb
+from .decoding.raster import upright
+from .guard import UnreadablePictureError, reading
+from .metadata import Label, read_label
+from .suffixes import KNOWN_SUFFIXES, SUFFIXES
+from .writing import FORMATS, write_picture
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")
+__all__ = [
+    "FORMATS",
+    "KNOWN_SUFFIXES",
+    "SUFFIXES",
+    "Label",
+    "Picture",
+    "UnreadablePictureError",
+    "open_picture",
+    "read_label",
+    "read_picture",
+    "save_picture",
+    "write_picture",
+]
 
 
-class UnreadablePictureError(ValueError):
-    """A file that is not a picture, or a damaged one."""
+@dataclass(frozen=True)
+class Picture:
+    """A picture as it comes from its file.
 
-
-def read_picture(path: str | Path) -> Tensor:
-    """Read a picture upright as ``(1, 3 or 4, H, W)`` in [0, 1], the fourth channel where it has transparency.
-
-    Raises:
-        UnreadablePictureError: it cannot be decoded.
+    Attributes:
+        tensor: ``(1, 3 or 4, H, W)`` in [0, 1], sRGB, upright; the fourth channel where it has transparency.
+        bits: 8, or 16 where the file holds more than 8 for a value.
+        exif: what the camera wrote, with the orientation set to upright.
     """
-    try:
-        with Image.open(path) as image:
-            return to_tensor(ImageOps.exif_transpose(image))
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-        if isinstance(error, FileNotFoundError):
-            raise
-        raise UnreadablePictureError(
-            f"{path}: not a picture that can be read ({error}); expected one of {', '.join(SUFFIXES)}"
-        ) from error
+
+    tensor: Tensor
+    bits: int
+    exif: bytes | None
 
 
-def save_picture(path: str | Path, picture: Any) -> None:
-    """Write one picture of any kind that ``restore`` gives as PNG, whole or not at all.
+def open_picture(path: str | Path, page: int | None = None) -> Picture:
+    """Read a picture as a colour-managed viewer shows it.
+
+    Args:
+        path: of the file.
+        page: which page or frame, from 1, where there are several.
 
     Raises:
-        ValueError: there are several pictures, or the name does not end in .png.
+        UnreadablePictureError: it cannot be decoded, or there are several pages and none was named.
+        OSError: the file cannot be opened.
+    """
+    with reading(path):
+        raster = decode(Path(path), page)
+        colors, alpha = to_srgb(raster), raster.alpha
+        height, width = upright(colors, raster.orientation).shape[:2]
+        tensor = torch.empty(1, 3 if alpha is None else 4, height, width)
+        _fill(tensor[0, :3], colors, raster.orientation)
+        if alpha is not None:
+            _fill(tensor[0, 3:], alpha[..., None], raster.orientation)
+        return Picture(tensor, 8 * raster.pixels.dtype.itemsize, raster.exif)
+
+
+def _fill(planes: Tensor, pixels: np.ndarray, orientation: int) -> None:
+    """Write pixels ``(H, W, C)`` into ``(C, H, W)``, upright and in [0, 1]."""
+    turned = upright(pixels, orientation)
+    for number, plane in enumerate(planes):
+        np.copyto(plane.numpy(), turned[..., min(number, turned.shape[2] - 1)])
+    if pixels.dtype.kind == "u":
+        planes /= np.iinfo(pixels.dtype).max
+
+
+def read_picture(path: str | Path, page: int | None = None) -> Tensor:
+    """The tensor of ``open_picture``."""
+    return open_picture(path, page).tensor
+
+
+def save_picture(path: str | Path, picture: Any, bits: int = 8) -> None:
+    """Write one picture of any kind that ``restore`` gives, in the format that the suffix names, whole or not at all.
+
+    Args:
+        path: ending in .png, .tif, .jpg or .webp.
+        picture: a tensor, an array or a Pillow image.
+        bits: 8, or 16 in PNG and TIFF.
+
+    Raises:
+        ValueError: there are several pictures, or the format is not among those.
     """
     tensor, _ = as_tensor(picture)
     if len(tensor) > 1:
         raise ValueError(f"got {len(tensor)} pictures for one file; save them one by one, such as picture[:1]")
-    if Path(path).suffix.lower() != ".png":
-        raise ValueError(f"{path}: results are written as PNG; name a .png file")
-    save_png(Path(path), tensor[0])
-
-
-def save_png(path: Path, picture: Tensor, label: Label | None = None) -> None:
-    """Write ``(3 or 4, H, W)`` in [0, 1] as PNG with its label, whole or not at all."""
-    write_png(path, picture, label.text() if label else None)
-
-
-def write_png(path: Path, picture: Tensor, text: Mapping[str, str] | None) -> None:
-    """Write a PNG with text entries and the XMP, or without either, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        to_image(picture).save(part, format="PNG", pnginfo=png_info(text) if text else None)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    write_picture(Path(path), tensor[0], bits=bits)

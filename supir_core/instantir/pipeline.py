@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..files.convert import as_tensor
 from ..restoration.canvas import Restored, finish, plan_canvas
+from ..restoration.finite import require_finite
 from ..restoration.knobs import SCALE
 from ..restoration.noise import start_latent
 from ..restoration.progress import Progress, Report, sample_in_tiles, silent
@@ -59,6 +60,7 @@ def restore_instantir(
 
     Raises:
         ValueError: the picture is not of such a form, or there are several captions.
+        NotFiniteError: a stage gave values that are not finite.
     """
     settings = (settings or InstantSettings()).seeded(seed)
     captions = [caption] if isinstance(caption, str) else list(caption) or [""]
@@ -68,8 +70,8 @@ def restore_instantir(
     canvas = plan_canvas(picture, settings, scale, size, model.min_side)
     report = callback or silent
     report(Progress("encode", 0, 1))
-    placed = canvas.place(upload(picture[:, :3], model.device))
-    z_lq = model.encode(placed, settings.vae_memory)
+    placed = canvas.place(upload(picture, model.device))
+    z_lq = require_finite(model.encode(placed, settings.vae_memory), "encoding")
     features = perceive_pair(model, canvas.visible(placed))  # as published, a picture has no padding
     report(Progress("encode", 1, 1))
     (positive,), negative = encode_prompts(model.encode_texts, captions, settings.positive, settings.negative)
@@ -93,7 +95,7 @@ def restore_instantir(
     with model.at_work(model.unet, model.aggregator, whole=[model.previewer], wishes=work):
         latent = with_smaller_tiles(settings, canvas.outer, lambda tiles: sample(denoiser, sigmas, tiles, report))
     report(Progress("decode", 0, 1))
-    image = model.decode(latent, settings.vae_memory)
+    image = require_finite(model.decode(latent, settings.vae_memory), "decoding")
     report(Progress("decode", 1, 1))
     return Restored(*map(back, finish(image, placed, picture, canvas, settings)))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import math
 from typing import NamedTuple
 
 import torch
@@ -12,6 +14,12 @@ from ..sdxl.memory import upload
 from .colorfix import fix_color
 from .knobs import SCALE
 from .settings import SIDE_MULTIPLE, CommonSettings
+from .transparency import opaque
+
+log = logging.getLogger(__name__)
+
+LONGEST_SIDES = 16
+"""How many times the model's shortest side the longer side of a picture may get by enlarging it to that."""
 
 
 class Restored(NamedTuple):
@@ -33,15 +41,25 @@ class Canvas(NamedTuple):
 
     @classmethod
     def plan(cls, target: tuple[int, int], min_side: int) -> Canvas:
-        """Enlarge until the short side has ``min_side`` pixels, then round both sides up to 64."""
-        factor = max(1.0, min_side / min(target))
+        """Enlarge until the short side has ``min_side`` pixels, then round both sides up to 64.
+
+        A thin picture is enlarged less: its long side stays within ``LONGEST_SIDES`` times ``min_side``.
+        """
+        wanted = max(1.0, min_side / min(target))
+        factor = max(1.0, min(wanted, LONGEST_SIDES * min_side / max(target)))
+        if factor < wanted:
+            log.warning(
+                "a thin picture of %dx%d pixels is worked on with a short side of %d pixels, not %d, which would take %.0f "
+                "megapixels",
+                *(*reversed(target), round(min(target) * factor), min_side, math.prod(target) * wanted**2 / 1e6),
+            )
         inner = tuple(round(side * factor) for side in target)
         outer = tuple(-(-side // SIDE_MULTIPLE) * SIDE_MULTIPLE for side in inner)
         return cls(target, inner, outer)  # type: ignore[arg-type]
 
-    def place(self, image: Tensor) -> Tensor:
-        """Resize a picture and repeat its border into the padding."""
-        image = resize(image, self.inner)
+    def place(self, picture: Tensor) -> Tensor:
+        """The colours of a picture ``(B, 3 or 4, H, W)``, resized, with its border repeated into the padding."""
+        image = resize(opaque(picture), self.inner)
         bottom, right = (outer - inner for outer, inner in zip(self.outer, self.inner, strict=True))
         return F.pad(image, (0, right, 0, bottom), mode="replicate")
 
@@ -79,15 +97,18 @@ def finish(image: Tensor, start: Tensor, picture: Tensor, canvas: Canvas, settin
     return Restored(*(torch.cat([canvas.take(part), alpha], dim=1) for part in (image, start)))
 
 
-def target_size(picture: Tensor, scale: float, size: tuple[int, int] | None = None) -> tuple[int, int]:
-    """(height, width) of the result: ``size``, else the picture's times ``scale``.
+def target_size(
+    picture: Tensor | tuple[int, int], scale: float, size: tuple[int, int] | None = None
+) -> tuple[int, int]:
+    """(height, width) of the result: ``size``, else those of a picture ``(B, C, H, W)``, or given, times ``scale``.
 
     Raises:
         ValueError: the scale is out of its range, or a side of the size is not a whole number above 0.
     """
     if size is None:
         SCALE.check("scale", scale)
-        height, width = (max(1, round(side * scale)) for side in picture.shape[2:])
+        sides = picture.shape[2:] if isinstance(picture, Tensor) else picture
+        height, width = (max(1, round(side * scale)) for side in sides)
         return height, width
     if len(size) != 2 or not all(isinstance(side, int) and side > 0 for side in size):
         raise ValueError(f"size must be (height, width) in whole pixels above 0, got {size}")

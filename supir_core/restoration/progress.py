@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from .finite import require_finite
 from .noise import row_noise
 from .settings import CommonSettings
 from .tiling import TileableDenoiser, count_calls, tile_denoiser
@@ -49,6 +50,9 @@ def sample_in_tiles(
         settings: seed and tiles.
         report: told of progress; an exception from it stops the sampling.
         after_step: given the prediction of each step.
+
+    Raises:
+        NotFiniteError: the networks give values that are not finite.
     """
     window, overlap = settings.latent_tile
     grid = {"shifting": settings.shifting, "tiles_per_call": settings.tiles_per_call}
@@ -68,4 +72,5 @@ def sample_in_tiles(
 
     tiled = tile_denoiser(denoiser, window, overlap, blend=settings.blend, on_tile=on_tile, **grid)
     noise = row_noise(settings.seed, len(like))
-    return sampler(tiled, start(noise(like.float()), sigmas), sigmas, noise, callback=on_step)
+    latent = sampler(tiled, start(noise(like.float()), sigmas), sigmas, noise, callback=on_step)
+    return require_finite(latent, "sampling")

@@ -144,8 +144,19 @@ def min_side(config: UNetConfig) -> int:
 
 
 def defaults(device: str | torch.device | None, dtype: torch.dtype | None) -> tuple[torch.device, torch.dtype]:
-    """Where to compute, a GPU if there is one, and in what precision, float16 on a GPU."""
-    device = torch.device(device) if device else find_device()
+    """Where to compute, a GPU if there is one, and in what precision, float16 on a GPU.
+
+    Raises:
+        ValueError: there is no such device.
+    """
+    try:
+        device = torch.device(device) if device else find_device()
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        why = str(error).partition("\n")[0]
+        raise ValueError(
+            f"expected a device that is there, such as cpu, cuda, cuda:1 or mps, got {device} ({why})"
+        ) from error
     return device, dtype or (torch.float32 if device.type == "cpu" else torch.float16)
 
 

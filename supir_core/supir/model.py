@@ -12,11 +12,12 @@ from ..files.checkpoint import Checkpoint, UnsupportedCheckpointError, open_chec
 from ..files.kinds import SDXL, SUPIR
 from ..sdxl.config import UNetConfig, VAEConfig, without_prefix
 from ..sdxl.memory import vae_dtype
-from ..sdxl.model import WEIGHTS, SdxlModel, build, check_channels, defaults, load_text, load_unet, load_vae
+from ..sdxl.model import SDXL_WIDTH, WEIGHTS, SdxlModel, build, check_channels, defaults, load_text, load_unet, load_vae
 from ..sdxl.text import load_tokenizer
 from ..sdxl.unet import UNet
 from ..sdxl.vae import Encoder
 from .adaptor import Adaptor
+from .settings import DEFAULT_PRESET
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,11 @@ def load_model(
         files=(base.path, control.path),
         memory=memory,
     )
+
+
+def preset_for(config: UNetConfig) -> str:
+    """The preset that suits weights of these sizes: that of the demo for small ones."""
+    return DEFAULT_PRESET if config.widths[0] >= SDXL_WIDTH else "demo"
 
 
 def load_adaptor(checkpoint: Checkpoint, dtype: torch.dtype | None = None, **seams: Any) -> Adaptor:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..files.convert import as_tensor
 from ..restoration.canvas import Canvas, Restored, finish, plan_canvas
+from ..restoration.finite import require_finite
 from ..restoration.knobs import SCALE
 from ..restoration.noise import start_latent
 from ..restoration.progress import Progress, Report, sample_in_tiles, silent
@@ -57,6 +58,7 @@ def restore(
     Raises:
         ValueError: the picture is not of such a form, there is no such preset, or the number of captions does not fit the
             tiles.
+        NotFiniteError: a stage gave values that are not finite.
     """
     settings = (preset(settings) if isinstance(settings, str) else settings).seeded(seed)
     picture, back = as_tensor(picture)
@@ -67,7 +69,7 @@ def restore(
 
     center = settings.restoration_scale > 0
     report(Progress("encode", 0, 1))
-    stage1 = read_stage1(model, canvas.place(upload(picture[:, :3], model.device)), settings.vae_memory, center)
+    stage1 = read_stage1(model, canvas.place(upload(picture, model.device)), settings.vae_memory, center)
     report(Progress("encode", 1, 1))
     prompts = encode_prompts(model.encode_texts, captions, settings.positive, settings.negative)
     denoiser = GuidedDenoiser(model.unet, model.adaptor, stage1.z_lq, *prompts, settings.cfg, settings.control)
@@ -81,7 +83,7 @@ def restore(
             fixed=len(captions) > 1,
         )
     report(Progress("decode", 0, 1))
-    image = model.decode(latent, settings.vae_memory)
+    image = require_finite(model.decode(latent, settings.vae_memory), "decoding")
     report(Progress("decode", 1, 1))
     return Restored(*map(back, finish(image, stage1.picture, picture, canvas, settings)))
 

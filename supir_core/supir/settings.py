@@ -90,6 +90,9 @@ PRESETS: dict[str, Settings] = {
 demo for the demo weights."""
 
 
+DEFAULT_PRESET = "quality"
+
+
 def preset(name: str, **changes: object) -> Settings:
     """A preset by name, with changes.
 

@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from ..restoration.finite import require_finite
+
 Pass = Callable[[Tensor], Tensor]
 """A pass of a VAE: pictures ``(B, 3, H, W)`` in [0, 1] to latents or back, the library's or a host's."""
 
@@ -27,7 +29,10 @@ def encode_stage1(picture: Tensor, read: Pass, decode: Pass, encode: Pass | None
         read: the degradation-robust encoder.
         decode: the VAE's decoder.
         encode: the VAE's own encoder; ``None`` where restoration guidance is off and nobody needs ``z_center``.
+
+    Raises:
+        NotFiniteError: the VAE gives values that are not finite.
     """
     z_lq = read(picture)
-    stage1 = decode(z_lq)
+    stage1 = require_finite(decode(z_lq), "stage 1")
     return Stage1(z_lq, stage1, encode(stage1) if encode else None)

@@ -8,23 +8,23 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from supir_core.command import cli
+from supir_core.command import cli, weights
 from supir_core.files.checkpoint import sha256
 from supir_core.files.metadata import SOURCE_TYPE, read_label
-from supir_core.files.pictures import UnreadablePictureError, read_picture, save_png
+from supir_core.files.pictures import UnreadablePictureError, read_picture, write_picture
 from supir_core.supir.settings import preset
 
 FAST = ["--steps", "2", "--scale", "1"]
 
 
-def write_picture(path, size=(40, 30), mode="RGB", **options):
+def make_picture(path, size=(40, 30), mode="RGB", **options):
     pixels = np.random.default_rng(0).integers(0, 256, (size[1], size[0], len(mode)), dtype=np.uint8)
     Image.fromarray(pixels.squeeze()).save(path, **options)
     return path
 
 
 def test_a_picture_is_restored_and_labelled(run, demo_model, tmp_path):
-    source = write_picture(tmp_path / "old photo.v1.jpg")
+    source = make_picture(tmp_path / "old photo.v1.jpg")
     result = tmp_path / "out.png"
     code, _ = run("restore", source, "-o", result, "--demo", *FAST, "--seed", "7", "--caption", "a boat")
     assert code == 0
@@ -39,16 +39,16 @@ def test_a_picture_is_restored_and_labelled(run, demo_model, tmp_path):
 
 
 def test_no_metadata_leaves_the_label_out(run, tmp_path):
-    source = write_picture(tmp_path / "a.png")
+    source = make_picture(tmp_path / "a.png")
     run("restore", source, "-o", tmp_path / "out.png", "--demo", *FAST, "--no-metadata")
-    assert read_label(tmp_path / "out.png") == {}
+    assert read_label(tmp_path / "out.png") is None
 
 
 def test_a_folder_is_restored_with_captions_and_resumed(run, tmp_path):
     photos, out = tmp_path / "photos", tmp_path / "out"
     photos.mkdir()
-    write_picture(photos / "a.png")
-    write_picture(photos / "b.jpg")
+    make_picture(photos / "a.png")
+    make_picture(photos / "b.jpg")
     (photos / "a.txt").write_text("a dog\n", encoding="utf-8")
     (photos / "notes.md").write_text("no picture", encoding="utf-8")
     assert run("restore", photos, "-o", out, "--demo", *FAST, "--stage1")[0] == 0
@@ -66,7 +66,7 @@ def test_a_folder_is_restored_with_captions_and_resumed(run, tmp_path):
 
 def test_one_bad_picture_does_not_stop_the_others(run, tmp_path):
     (tmp_path / "bad.png").write_text("no picture", encoding="utf-8")
-    good = write_picture(tmp_path / "good.png")
+    good = make_picture(tmp_path / "good.png")
     code, said = run("restore", tmp_path / "bad.png", good, "-o", tmp_path / "out", "--demo", *FAST)
     assert code == 1
     assert "bad.png" in said
@@ -80,8 +80,8 @@ def test_a_full_memory_names_what_helps(run, tmp_path, monkeypatch):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     for name in ("a.png", "b.png"):
-        write_picture(tmp_path / name)
-    monkeypatch.setattr("supir_core.command.cli.restore", full)
+        make_picture(tmp_path / name)
+    monkeypatch.setattr("supir_core.command.weights.restore", full)
     code, said = run("restore", tmp_path / "a.png", tmp_path / "b.png", "-o", tmp_path / "out", "--demo", *FAST)
     assert code == 1
     assert said.count("--memory stream or --weights float8") == 2
@@ -90,8 +90,8 @@ def test_a_full_memory_names_what_helps(run, tmp_path, monkeypatch):
 
 def test_an_interrupt_keeps_what_is_done(run, tmp_path, monkeypatch):
     for name in ("a.png", "b.png"):
-        write_picture(tmp_path / name)
-    real, calls = cli.restore, []
+        make_picture(tmp_path / name)
+    real, calls = weights.restore, []
 
     def interrupted(*args, **options):
         calls.append(1)
@@ -99,7 +99,7 @@ def test_an_interrupt_keeps_what_is_done(run, tmp_path, monkeypatch):
             raise KeyboardInterrupt
         return real(*args, **options)
 
-    monkeypatch.setattr("supir_core.command.cli.restore", interrupted)
+    monkeypatch.setattr("supir_core.command.weights.restore", interrupted)
     code, said = run("restore", tmp_path / "a.png", tmp_path / "b.png", "-o", tmp_path / "out", "--demo", *FAST)
     assert code == 130
     assert "resumes" in said
@@ -109,10 +109,12 @@ def test_an_interrupt_keeps_what_is_done(run, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["a.png", "-o", "."], "would overwrite a.png"),
-        (["a.png", "a.jpg", "-o", "out"], "would both be written"),
+        (["a.png", "-o", "a.png"], "would overwrite it"),
         (["a.png", "a.jpg", "-o", "out.png"], "name a folder instead"),
-        (["a.png", "-o", "out.jpg"], "written as PNG"),
+        (["a.png", "-o", "out.jpg", "--format", "webp"], "name a file of .webp"),
+        (["a.png", "-o", "out", "--quality", "80"], "for --format jpeg and webp"),
+        (["a.png", "-o", "out", "--device", "banana"], "expected a device that is there"),
+        (["a.png", "-o", "a.jpg/out"], "results cannot be written there"),
         (["empty", "-o", "out"], "no picture in this folder"),
         (["missing.png", "-o", "out"], "no such picture"),
         (["a.png", "-o", "out", "--tile", "100"], "multiple of 64"),
@@ -122,7 +124,7 @@ def test_mistakes_are_one_clear_line(run, tmp_path, monkeypatch, arguments, said
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty").mkdir()
     for name in ("a.png", "a.jpg"):
-        write_picture(tmp_path / name)
+        make_picture(tmp_path / name)
     code, err = run("restore", *arguments, "--demo")
     assert code == 1
     assert said in err
@@ -130,7 +132,7 @@ def test_mistakes_are_one_clear_line(run, tmp_path, monkeypatch, arguments, said
 
 
 def test_missing_weights_are_asked_for(run, tmp_path):
-    source = write_picture(tmp_path / "a.png")
+    source = make_picture(tmp_path / "a.png")
     code, err = run("restore", source, "-o", tmp_path / "out")
     assert code == 1
     assert "--sdxl FILE and --supir FILE expected" in err
@@ -176,11 +178,11 @@ def test_the_demo_writes_its_pictures(run, tmp_path, monkeypatch):
 def test_pictures_are_read_as_a_viewer_shows_them(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6  # lies on its side
-    write_picture(tmp_path / "side.jpg", size=(40, 30), exif=exif)
+    make_picture(tmp_path / "side.jpg", size=(40, 30), exif=exif)
     assert read_picture(tmp_path / "side.jpg").shape == (1, 3, 40, 30)
-    write_picture(tmp_path / "alpha.png", mode="RGBA")
+    make_picture(tmp_path / "alpha.png", mode="RGBA")
     assert read_picture(tmp_path / "alpha.png").shape == (1, 4, 30, 40)
-    write_picture(tmp_path / "grey.png", mode="L")
+    make_picture(tmp_path / "grey.png", mode="L")
     assert read_picture(tmp_path / "grey.png").shape == (1, 3, 30, 40)
     deep = np.linspace(0, 65535, 12).astype(np.uint16).reshape(3, 4)
     Image.fromarray(deep).save(tmp_path / "deep.png")
@@ -189,7 +191,7 @@ def test_pictures_are_read_as_a_viewer_shows_them(tmp_path):
 
 
 def test_a_truncated_picture_is_refused(tmp_path):
-    whole = write_picture(tmp_path / "a.png").read_bytes()
+    whole = make_picture(tmp_path / "a.png").read_bytes()
     (tmp_path / "cut.png").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(UnreadablePictureError, match="not a picture that can be read"):
         read_picture(tmp_path / "cut.png")
@@ -197,10 +199,95 @@ def test_a_truncated_picture_is_refused(tmp_path):
 
 def test_a_picture_that_cannot_be_written_leaves_nothing_behind(tmp_path, monkeypatch):
     def broken(self, *args, **options):
-        args[0].write_bytes(b"half")
+        args[0].write(b"half")
         raise OSError("disk full")
 
     monkeypatch.setattr(Image.Image, "save", broken)
     with pytest.raises(OSError, match="disk full"):
-        save_png(tmp_path / "a.png", torch.zeros(3, 4, 4))
+        write_picture(tmp_path / "a.jpg", torch.zeros(3, 4, 4))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_preset_follows_the_weights_unless_one_is_named(run, tmp_path):
+    source = make_picture(tmp_path / "a.png", size=(24, 16))
+    for number, more in enumerate(([], ["--preset", "demo"], ["--preset", "fidelity", "--steps", "1"])):
+        assert run("restore", source, "-o", tmp_path / f"{number}.png", "--demo", "--scale", "1", *more)[0] == 0
+    made = [json.loads(read_label(tmp_path / f"{number}.png")["supir.settings"]) for number in range(3)]
+    assert made[0] == made[1]
+    assert made[0]["steps"] == 2
+    assert made[2]["cfg"] == {"start": 1.0, "end": 4.0}
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (MemoryError(), "the memory is full. Use --memory stream"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), "the memory is full"),
+        (RuntimeError("\x1b[31mCUDA error\x1b[0m: \nmany\nlines"), "CUDA error: many lines"),
+        (KeyError("x"), "KeyError: 'x'"),
+    ],
+)
+def test_no_error_of_a_picture_is_a_traceback_or_ends_the_batch(run, tmp_path, monkeypatch, error, said):
+    def failing(*_, **__):
+        raise error
+
+    sources = [make_picture(tmp_path / name) for name in ("a.png", "b.png")]
+    monkeypatch.setattr("supir_core.command.weights.restore", failing)
+    code, told = run("restore", *sources, "-o", tmp_path / "out", "--demo", *FAST)
+    assert code == 1
+    assert told.count(said) == told.count("\n") == 2
+
+
+@pytest.mark.parametrize("error", [MemoryError("no"), RuntimeError("CUDA error\nlines"), AttributeError("bug")])
+def test_weights_that_cannot_be_loaded_end_the_run_in_a_line(run, tmp_path, monkeypatch, error):
+    def failing(*_):
+        raise error
+
+    monkeypatch.setattr("supir_core.command.demo.load_demo_model", failing)
+    code, said = run("restore", make_picture(tmp_path / "a.png"), "-o", tmp_path / "out", "--demo", *FAST)
+    assert (code, said.count("\n")) == (1, 1)
+    assert said.startswith("error: ")
+
+
+def test_verbose_shows_where_an_error_came_from(run, tmp_path, monkeypatch):
+    (tmp_path / "bad.png").write_text("no picture", encoding="utf-8")
+    options = [tmp_path / "bad.png", "-o", tmp_path / "out", "--demo", "--verbose"]
+    shown = []
+    monkeypatch.setattr("supir_core.command.report.log.debug", lambda *_, exc_info: shown.append(exc_info))
+    assert run("restore", *options)[0] == 1
+    assert isinstance(shown[0], UnreadablePictureError)
+
+
+def test_quiet_says_nothing_where_nothing_fails(run, tmp_path):
+    source = make_picture(tmp_path / "a.png")
+    assert run("restore", source, "-o", tmp_path / "out", "--demo", *FAST, "--quiet") == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("suffix", "more", "kind"),
+    [
+        (".jpg", [], "JPEG"),
+        (".tif", [], "TIFF"),
+        (".webp", ["--quality", "80"], "WEBP"),
+        ("", ["--format", "webp"], "WEBP"),
+    ],
+)
+def test_results_are_of_the_format_that_is_asked_for_and_done_in_it(run, tmp_path, suffix, more, kind):
+    source, out = make_picture(tmp_path / "a.png"), tmp_path / f"out{suffix}"
+    command = ["restore", source, "-o", out, "--demo", *FAST, *more]
+    assert run(*command)[0] == 0
+    assert Image.open(out if suffix else out / "a.webp").format == kind
+    assert "1 of 1 done already" in run(*command)[1]
+
+
+def test_the_command_starts_without_pytorch():
+    program = "import sys, supir_core.command.cli; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+def test_without_scikit_image_the_demo_restores_the_picture_of_the_repository(run, tmp_path, monkeypatch, caplog):
+    monkeypatch.setitem(sys.modules, "skimage", None)
+    monkeypatch.setattr("supir_core.command.demo.DEMO_SETTINGS", preset("fidelity", steps=1))
+    assert run("demo", "-o", tmp_path / "demo")[0] == 0
+    assert Image.open(tmp_path / "demo" / "side_by_side.png").size == (1536, 512)
+    assert "scikit-image is not installed" in caplog.text

@@ -67,7 +67,7 @@ def test_a_saved_picture_is_read_back(tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "picture", "said"),
-    [("a.jpg", PIXELS, "name a .png file"), ("a.png", PIXELS.repeat(2, 1, 1, 1), "one by one")],
+    [("a.gif", PIXELS, "name a file of .png"), ("a.png", PIXELS.repeat(2, 1, 1, 1), "one by one")],
 )
 def test_what_one_file_cannot_hold_is_refused(tmp_path, name, picture, said):
     with pytest.raises(ValueError, match=said):

@@ -200,7 +200,7 @@ def test_several_captions_are_one_for_each_tile(run, demo):
 
 
 def test_a_saved_picture_says_what_it_is(run, pack, host):
-    hidden = type("Hidden", (), {"prompt": {"1": {}}, "extra_pnginfo": {"workflow": {"nodes": []}}})
+    hidden = type("Hidden", (), {"prompt": {"1": {}}, "extra_pnginfo": {"workflow": {"nodes": []}}, "unique_id": "1"})
     node = pack["SupirSaveImage"].PREPARE_CLASS_CLONE(None)
     node.hidden = hidden
     saved = node.execute(images=torch.rand(2, 8, 8, 3), filename_prefix="a folder/name").ui.as_dict()["images"]
@@ -210,3 +210,58 @@ def test_a_saved_picture_says_what_it_is(run, pack, host):
     assert text["workflow"] == '{"nodes": []}'
     assert "trained model" in text["Description"]
     assert SOURCE_TYPE in text["XML:com.adobe.xmp"]
+
+
+GRAPH = {
+    "1": {"class_type": "SupirRestore", "inputs": {"scale": 2.0}},
+    "2": {"class_type": "InstantIRApply", "inputs": {"image": ["9", 0]}},
+    "3": {"class_type": "VAEDecode", "inputs": {"samples": ["2", 1]}},
+    "4": {"class_type": "InstantIRApply", "inputs": {"image": ["1", 0]}},
+    "5": {"class_type": "SupirSaveImage", "inputs": {"images": ["1", 0]}},
+    "6": {"class_type": "SupirSaveImage", "inputs": {"images": ["3", 0]}},
+    "7": {"class_type": "SupirSaveImage", "inputs": {"images": ["4", 2]}},
+    "8": {"class_type": "SupirSaveImage", "inputs": {"images": ["9", 0]}},
+    "9": {"class_type": "LoadImage", "inputs": {"image": "photo.png"}},
+}
+
+
+@pytest.mark.parametrize(
+    ("node", "named"), [("5", "(SUPIR)"), ("6", "(InstantIR)"), ("7", "(SUPIR and InstantIR)"), ("8", "(SUPIR)")]
+)
+def test_the_label_names_the_method_that_lies_before_the_node(pack, host, node, named):
+    saving = pack["SupirSaveImage"].PREPARE_CLASS_CLONE(None)
+    saving.hidden = type("Hidden", (), {"prompt": GRAPH, "extra_pnginfo": None, "unique_id": node})
+    (saved,) = saving.execute(images=torch.rand(1, 8, 8, 3), filename_prefix=f"method/{node}").ui.as_dict()["images"]
+    assert named in read_label(host / "output" / "method" / saved["filename"])["Description"]
+
+
+def test_a_picture_is_saved_with_16_bits_where_they_are_asked_for(pack, host):
+    saving = pack["SupirSaveImage"].PREPARE_CLASS_CLONE(None)
+    saving.hidden = type("Hidden", (), {"prompt": None, "extra_pnginfo": None, "unique_id": "1"})
+    images = torch.rand(1, 8, 9, 4)
+    (saved,) = saving.execute(images=images, filename_prefix="deep", bits="16").ui.as_dict()["images"]
+    assert (read_picture(host / "output" / saved["filename"]) - images.movedim(-1, 1)).abs().max() < 1e-5
+
+
+def test_a_picture_that_is_not_finite_is_not_saved(pack, host):
+    saving = pack["SupirSaveImage"].PREPARE_CLASS_CLONE(None)
+    saving.hidden = type("Hidden", (), {"prompt": None, "extra_pnginfo": None, "unique_id": "1"})
+    with pytest.raises(ValueError, match="bfloat16 or float32"):
+        saving.execute(images=torch.full((1, 8, 8, 3), torch.nan), filename_prefix="black")
+    assert not list((host / "output").glob("black*"))
+
+
+def restore_small(run, demo, picture, preset):
+    more = {"caption": "", "scale": 2.0, "seed": 0, "tile": 1024, "overlap": 256, "color_fix": "none"}
+    return run("SupirRestore", **demo, image=picture.movedim(1, -1), preset=preset, **more)[0]
+
+
+def test_behind_the_demo_weights_the_preset_is_theirs(run, demo, picture):
+    assert torch.equal(restore_small(run, demo, picture, "auto"), restore_small(run, demo, picture, "demo"))
+
+
+def test_latents_that_are_not_finite_end_the_nodes_by_name(run, demo, picture):
+    model = demo["model"].clone()
+    model.set_model_sampler_post_cfg_function(lambda given: given["denoised"] * float("nan"))
+    with pytest.raises(RuntimeError, match="sampling gave values that are not finite"):
+        restore_small(run, demo | {"model": model}, picture, "demo")

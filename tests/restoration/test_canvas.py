@@ -52,3 +52,18 @@ def test_the_cpu_enlarges_where_the_device_cannot(monkeypatch):
         enlarged = resize(image.to("cuda"), (16, 16))
         assert enlarged.is_cuda
         assert torch.equal(enlarged.cpu(), expected)
+
+
+@pytest.mark.parametrize(
+    ("target", "inner"),
+    [
+        ((100, 200), (1024, 2048)),
+        ((100, 1600), (1024, 16384)),  # 16 to 1: the thinnest that is enlarged in full
+        ((6, 4000), (25, 16384)),
+        ((4000, 6), (16384, 25)),
+        ((6, 20000), (6, 20000)),
+    ],
+)
+def test_a_thin_picture_is_enlarged_less(target, inner, caplog):
+    assert Canvas.plan(target, 1024).inner == inner
+    assert ("thin picture" in caplog.text) == (min(inner) < 1024)

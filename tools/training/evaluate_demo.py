@@ -21,7 +21,7 @@ from supir_core.command.demo import DAMAGE, DEMO_SETTINGS, load_demo_model
 from supir_core.evaluation.degradation import SETTINGS, degrade
 from supir_core.evaluation.metrics import gmsd, psnr, seam_ratio
 from supir_core.files.convert import to_tensor
-from supir_core.files.pictures import save_png
+from supir_core.files.pictures import write_picture
 from supir_core.restoration.canvas import resize
 from supir_core.restoration.denoiser import LinearSchedule
 from supir_core.restoration.tiling import tile_grid
@@ -88,7 +88,7 @@ def gain(model: SupirModel, folder: Path) -> None:
         for pictures, picture in zip(done.values(), row, strict=True):
             pictures.append((case, picture))
         if case.seed == SEEDS[0]:
-            save_png(folder / f"{case.name}.png", torch.cat([*row, case.original], dim=3)[0])
+            write_picture(folder / f"{case.name}.png", torch.cat([*row, case.original], dim=3)[0])
     for name in ("", *HELD_OUT):
         for stage, pictures in done.items():
             pairs = [(picture, case.original) for case, picture in pictures if case.name.startswith(name)]
@@ -171,7 +171,7 @@ def seams(model: SupirModel, folder: Path) -> None:
             ratio = seam_ratio(tiled, ends, ends) / seam_ratio(whole, ends, ends)
             name = "shifting" if shifting else "fixed"
             say(f"| {overlap / tile:.1%} | {name} | {psnr(tiled, whole):.2f} | {ratio:.3f} | {len(grid)} |")
-            save_png(folder / f"seams_{overlap}_{name}.png", tiled[0])
+            write_picture(folder / f"seams_{overlap}_{name}.png", tiled[0])
 
 
 PARTS: dict[str, Callable[[SupirModel, Path], None]] = {

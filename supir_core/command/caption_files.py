@@ -1,0 +1,51 @@
+"""Captions beside the pictures: a text file for each, or one with a line for each tile."""
+
+from __future__ import annotations
+
+import codecs
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..captions.text import tile_lines
+from ..files.writing import write_whole
+
+UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+
+
+def caption_files(source: Path, tiles: bool) -> tuple[Path, Path]:
+    """Where the captions of a picture may be: under its stem, and under its whole name, which counts more."""
+    ending = ".tiles.txt" if tiles else ".txt"
+    return source.with_suffix(ending), source.with_name(source.name + ending)
+
+
+def read_captions(source: Path, tiles: bool) -> tuple[str, ...] | None:
+    """The caption of a picture, or those of its tiles; ``None`` where there is no file of them.
+
+    Raises:
+        ValueError: the file is in an encoding that cannot be told.
+    """
+    by_stem, by_name = caption_files(source, tiles)
+    file = next((path for path in (by_name, by_stem) if os.path.isfile(path)), None)  # false too for names too long
+    if file is None:
+        return None
+    text = _decode(file)
+    return tuple(tile_lines(text)) if tiles else (text.strip(),)
+
+
+def write_captions(file: Path, lines: Sequence[str]) -> None:
+    """Write captions, a line each, whole or not at all."""
+    text = "".join(f"{line}\n" for line in lines)
+    write_whole(file, lambda out: out.writelines([text.encode()]))
+
+
+def _decode(file: Path) -> str:
+    """The text of a file in UTF-8 or, where it starts with a byte order mark, in UTF-16."""
+    data = file.read_bytes()
+    try:
+        text = data.decode("utf-16" if data.startswith(UTF16_MARKS) else "utf-8-sig")
+    except UnicodeDecodeError:
+        text = "\0"
+    if "\0" in text:
+        raise ValueError(f"its caption {file} is not in UTF-8, nor in UTF-16 with a byte order mark; save it as UTF-8")
+    return text

@@ -1,0 +1,74 @@
+"""What a run would do, without the weights: sizes, tiles, calls of the networks, memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from ..files.checkpoint import open_checkpoint
+from ..instantir.sampling import instantir_sigmas
+from ..restoration.canvas import Canvas, target_size
+from ..restoration.tiling import count_calls, tile_grid
+from ..sdxl.config import LATENT_PIXELS, UNetConfig, without_prefix
+from ..sdxl.memory import GIB
+from ..sdxl.model import UNET, WORK_NUMBERS, min_side
+from ..supir.sampling import schedule
+from ..supir.settings import Settings
+from .output import pixel_size
+from .plan import Job
+from .report import Report
+from .task import Task
+from .weights import Weights
+
+
+class Work(NamedTuple):
+    """What a picture takes: (height, width) at which it is worked on, tiles, network calls, GiB for the networks."""
+
+    size: tuple[int, int]
+    tiles: int
+    calls: int
+    memory: float
+
+
+def tell_plan(jobs: Sequence[Job], task: Task, weights: Weights, report: Report) -> None:
+    """Say what would be done for each picture, and in all."""
+    smallest = min_side(UNetConfig.from_shapes(without_prefix(open_checkpoint(weights.files[0]).shapes, UNET)))
+    in_all = []
+    for job in jobs:
+        size = pixel_size(job.source)
+        if size is None:
+            report.say(f"{job.source} -> {job.result}: its size is not known before it is read")
+            report.picture(job.source, job.result, "planned")
+            continue
+        work = work_of(size, task, smallest, weights)
+        in_all.append(work)
+        report.say(
+            f"{job.source} -> {job.result}: {size[1]}x{size[0]}, worked on at {work.size[1]}x{work.size[0]}, "
+            f"tiles: {work.tiles}, network calls: {work.calls}"
+        )
+        report.picture(job.source, job.result, "planned", tiles=work.tiles, calls=work.calls, gib=round(work.memory, 2))
+    if in_all:
+        report.say(
+            f"pictures: {len(jobs)}, network calls: {sum(work.calls for work in in_all)}, memory on {weights.device}: about "
+            f"{max(work.memory for work in in_all):.1f} GiB, less with --memory stage or stream"
+        )
+
+
+def work_of(size: tuple[int, int], task: Task, smallest: int, weights: Weights) -> Work:
+    """What a picture of some (height, width) takes."""
+    settings = task.settings
+    outer = Canvas.plan(target_size(size, task.scale, task.size), settings.min_side or smallest).outer
+    latent = outer[0] // LATENT_PIXELS, outer[1] // LATENT_PIXELS
+    supir = isinstance(settings, Settings)
+    sigmas = schedule(settings.steps, settings.sampler) if supir else instantir_sigmas(settings.steps)
+    window, overlap = settings.latent_tile
+    grid = {"shifting": settings.shifting, "tiles_per_call": settings.tiles_per_call}
+    rows = (2 if supir else 4) * settings.tiles_per_call
+    pixels = min(settings.tile, outer[0]) * min(settings.tile, outer[1])
+    work = rows * pixels * WORK_NUMBERS * weights.dtype.itemsize
+    return Work(
+        outer,
+        len(tile_grid(*latent, window, overlap)),
+        count_calls(latent, window, overlap, sigmas[:-1].tolist(), **grid),
+        (sum(file.stat().st_size for file in weights.files) + work) / GIB,
+    )

@@ -1,0 +1,90 @@
+"""Whether results can be written where they go, asked before the weights are loaded."""
+
+from __future__ import annotations
+
+import math
+import os
+import shutil
+import tempfile
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+from PIL import Image, ImageSequence
+
+from ..files.guard import UnreadablePictureError, reading
+from ..files.hidden import PREFIX
+from ..files.writing import SUFFIX_FORMATS
+from ..restoration.canvas import target_size
+from ..sdxl.memory import GIB
+from .plan import Job
+from .task import Task
+
+BYTES_PER_PIXEL = {"png": 1.5, "tiff": 3.0, "jpeg": 0.3, "webp": 0.2}
+"""Roughly, of a photograph in 8 bits."""
+
+FILE_BYTES = 8192
+"""Of a file besides its pixels: the label, and the block that is not full."""
+
+
+def check_output(jobs: Sequence[Job], task: Task) -> None:
+    """Make the folders of the results, try to write there, and see whether there is room.
+
+    Raises:
+        OSError: a folder cannot be made or written to, or the disk has too little room.
+    """
+    for folder in sorted({job.result.parent for job in jobs}):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(prefix=PREFIX, dir=folder) as probe:
+                probe.write(bytes(FILE_BYTES))
+        except OSError as error:
+            raise OSError(
+                f"{folder}: results cannot be written there ({error.strerror or error}); name another folder with -o"
+            ) from error
+    check_room(jobs, task)
+
+
+def check_room(jobs: Sequence[Job], task: Task) -> None:
+    """See whether the results are likely to fit on their disks.
+
+    Raises:
+        OSError: they are not.
+    """
+    needed: dict[int, float] = defaultdict(float)
+    folders: dict[int, Path] = {}
+    for job in jobs:
+        folder = existing(job.result.parent)
+        disk = os.stat(folder).st_dev
+        folders[disk] = folder
+        needed[disk] += sum(_bytes(path, job.source, task) for path in job.pictures)
+    for disk, folder in folders.items():
+        free = shutil.disk_usage(folder).free
+        if needed[disk] > free:
+            raise OSError(
+                f"{folder}: the results take about {needed[disk] / GIB:.3g} GiB, but {free / GIB:.3g} GiB are free; make "
+                "room, name another folder with -o, or choose --format jpeg or webp"
+            )
+
+
+def existing(folder: Path) -> Path:
+    """A folder, or the nearest one above it that is there."""
+    return next(path for path in (folder, *folder.absolute().parents) if path.is_dir())
+
+
+def pixel_size(path: Path) -> tuple[int, int] | None:
+    """(height, width) of a picture, of its largest page, as its file says; ``None`` where Pillow cannot tell."""
+    try:
+        with reading(path), Image.open(path) as image:
+            pages = ImageSequence.Iterator(image) if image.format == "TIFF" else [image]
+            return max(((page.height, page.width) for page in pages), key=math.prod)
+    except (UnreadablePictureError, OSError):  # it is an estimate; whoever reads the picture says what is wrong with it
+        return None
+
+
+def _bytes(path: Path, source: Path, task: Task) -> float:
+    size = pixel_size(source)
+    if size is None:
+        return 0
+    height, width = target_size(size, task.scale, task.size)
+    return FILE_BYTES + height * width * BYTES_PER_PIXEL[SUFFIX_FORMATS[path.suffix.lower()]]

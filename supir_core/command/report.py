@@ -1,0 +1,116 @@
+"""What the command says: lines and bars for people on stderr, a JSON object for each picture on stdout."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import sys
+import textwrap
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from ..restoration.progress import Progress
+from ..restoration.retry import MemoryFullError
+from ..sdxl.memory import is_out_of_memory
+
+log = logging.getLogger(__name__)
+
+ANSI_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+LONGEST_REASON = 600
+
+
+def write_line(line: str) -> None:
+    """Write a line to stderr, above the bars."""
+    tqdm.write(line, file=sys.stderr)
+
+
+def one_line(error: BaseException) -> str:
+    """What an error says, in one line, with its kind where the text alone may mean nothing."""
+    text = " ".join(ANSI_COLOURS.sub("", str(error)).split())
+    if is_out_of_memory(error) and not isinstance(error, MemoryFullError):
+        text = (
+            "the memory is full. Use --memory stream or --weights float8, close other programs that use it, or restore "
+            f"at a smaller size ({text or type(error).__name__})"
+        )
+    elif not text or not isinstance(error, (OSError, ValueError, RuntimeError)):
+        text = f"{type(error).__name__}: {text}"
+    return textwrap.shorten(text, LONGEST_REASON, placeholder=" ...")
+
+
+class Report:
+    """Tells of a batch, and keeps what failed for the end.
+
+    Args:
+        quiet: say only what failed.
+        as_json: write the JSON lines.
+    """
+
+    def __init__(self, quiet: bool = False, as_json: bool = False):
+        self.quiet, self.as_json = quiet, as_json
+        self.failures: list[tuple[Path, str]] = []
+        self._batch: tqdm | None = None
+
+    def say(self, line: str) -> None:
+        """A line for people."""
+        if not self.quiet:
+            write_line(line)
+
+    def picture(
+        self,
+        source: Path,
+        result: Path | None,
+        state: str,
+        seconds: float | None = None,
+        settings: dict[str, Any] | None = None,
+        error: str | None = None,
+        **more: Any,
+    ) -> None:
+        """A line for programs: what became of a picture."""
+        if self.as_json:
+            told = {"file": str(source), "result": result and str(result), "state": state, "seconds": seconds}
+            sys.stdout.write(json.dumps({**told, "settings": settings, "error": error, **more}) + "\n")
+            sys.stdout.flush()
+
+    def failed(self, source: Path, result: Path | None, reason: BaseException | str) -> None:
+        """Note that a picture could not be done."""
+        if isinstance(reason, BaseException):
+            log.debug("traceback of %s", source, exc_info=reason)
+            reason = one_line(reason)
+        self.failures.append((source, reason))
+        self.picture(source, result, "failed", error=reason)
+
+    @contextmanager
+    def batch(self, total: int) -> Iterator[None]:
+        """A bar over the pictures of a batch, with the time that is left."""
+        with tqdm(total=total, unit="picture", disable=self.quiet or None, smoothing=0) as self._batch:
+            yield
+        self._batch = None
+
+    def advance(self) -> None:
+        """Move the bar of the batch by a picture."""
+        if self._batch is not None:
+            self._batch.update()
+
+    @contextmanager
+    def progress(self, name: str) -> Iterator[Any]:
+        """A bar over the network calls of a picture; gives what is to be told of progress."""
+        with tqdm(desc=name, unit="call", disable=self.quiet or None, position=1, leave=False) as bar:
+            yield lambda progress: _show(bar, progress)
+
+    def close(self) -> int:
+        """List what failed, each with its reason; gives the exit code."""
+        for source, reason in self.failures:
+            write_line(f"failed: {source}: {reason.removeprefix(f'{source}: ')}")
+        return 1 if self.failures else 0
+
+
+def _show(bar: tqdm, progress: Progress) -> None:
+    bar.set_postfix_str(progress.stage, refresh=False)
+    if progress.stage == "sample":
+        bar.total, bar.n = progress.total, progress.done
+    bar.refresh()

@@ -1,0 +1,129 @@
+"""``supir restore``: from the options to the files."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from collections.abc import Sequence
+from functools import partial
+
+from tqdm.contrib.logging import logging_redirect_tqdm
+
+from ..captions.models import load_captioner
+from ..files.writing import FORMATS, SUFFIX_FORMATS
+from .batch import attempt, run_batch
+from .captions import Captions, caption_jobs
+from .done import State, Verdict, judge
+from .dry_run import tell_plan
+from .inputs import listed
+from .lock import lock_file
+from .options import settings_from
+from .output import check_output
+from .plan import Job, Order, make_plan
+from .report import Report
+from .task import Task
+from .weights import Weights
+
+log = logging.getLogger(__name__)
+
+
+def restore_pictures(options: argparse.Namespace) -> int:
+    """Run ``supir restore``; gives the exit code.
+
+    Raises:
+        Exception: nothing can be done at all: of the options, the inputs, the output, the weights.
+    """
+    report = Report(options.quiet, options.json)
+    weights = Weights(options)
+    task = _task(options, weights)
+    plan = make_plan(_order(options))
+    if plan.passed_over:
+        report.say(f"passed over: {listed(plan.passed_over)}")
+    for source, error in plan.refused:
+        report.failed(source, None, error)
+    try:
+        with logging_redirect_tqdm():
+            _restore(_open_jobs(plan.jobs, task, report), task, weights, options, report)
+    finally:
+        code = report.close()
+    return code
+
+
+def _restore(jobs: Sequence[Job], task: Task, weights: Weights, options: argparse.Namespace, report: Report) -> None:
+    if options.dry_run:
+        tell_plan(jobs, task, weights, report)
+        return
+    if not jobs:
+        return
+    check_output(jobs, task)
+    if task.captioned:
+        device = options.caption_device or options.device or ("cpu" if options.demo else None)
+        load = partial(load_captioner, options.captioner, options.caption_precision, device)
+        captions = Captions(lambda: weights.model, load, options.caption_tiles)  # type: ignore[arg-type, return-value]
+        jobs = caption_jobs(jobs, task, captions, report)
+    run_batch(jobs, task, weights.restorer, report)
+
+
+def _open_jobs(jobs: Sequence[Job], task: Task, report: Report) -> list[Job]:
+    """The pictures that are not done; says what is done, what is not any more, and what is in the way."""
+    judged = [(job, attempt(job, report, partial(judge, job, task))) for job in jobs]
+    verdicts: list[tuple[Job, Verdict]] = [(job, verdict) for job, verdict in judged if verdict is not None]
+    done = [job for job, verdict in verdicts if verdict.done]
+    if done:
+        report.say(f"{len(done)} of {len(jobs)} done already")
+    unlabelled = sum(verdict.state is State.UNLABELLED for _, verdict in verdicts)
+    if unlabelled:
+        report.say(f"{unlabelled} of them carry no label that tells how they were made; --overwrite makes them anew")
+    left = []
+    for job, verdict in verdicts:
+        if verdict.done and not lock_file(job.result).exists():  # else another run may be at it, or was killed
+            report.picture(job.source, job.result, "done")
+        elif verdict.state is State.FOREIGN:
+            report.failed(job.source, job.result, verdict.why)
+        else:
+            left.append(job)
+            if verdict.state is State.DIFFERS:
+                report.say(f"{job.source}: done anew, as {verdict.why}")
+    return left
+
+
+def _task(options: argparse.Namespace, weights: Weights) -> Task:
+    return Task(
+        settings=settings_from(options),
+        scale=options.scale,
+        size=options.size,
+        models=None if options.no_metadata else lambda: weights.hashes,
+        page=options.page,
+        quality=options.quality,
+        strip=options.strip,
+        overwrite=options.overwrite,
+        captioned=bool(options.captioner),
+    )
+
+
+def _order(options: argparse.Namespace) -> Order:
+    return Order(
+        inputs=options.inputs,
+        output=options.output,
+        recursive=options.recursive,
+        suffix=FORMATS[_format(options)],
+        stage1=options.stage1,
+        caption=options.caption,
+        caption_tiles=options.caption_tiles,
+        save_captions=bool(options.captioner and options.save_captions),
+        metadata=not options.no_metadata,
+    )
+
+
+def _format(options: argparse.Namespace) -> str:
+    """The format of the results, of which the name of a single one may speak too."""
+    output = options.output
+    named = SUFFIX_FORMATS.get(output.suffix.lower()) if not output.is_dir() else None
+    if named and options.format not in (None, named):
+        raise ValueError(
+            f"{output} is not a name for --format {options.format}; name a file of {FORMATS[options.format]}"
+        )
+    chosen = options.format or named or "png"
+    if options.quality is not None and chosen not in ("jpeg", "webp"):
+        raise ValueError(f"--quality is for --format jpeg and webp; {chosen} keeps every pixel as it is")
+    return chosen

@@ -1,0 +1,59 @@
+"""What all the pictures of a run share: how they are restored and written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ..files.checkpoint import sha256
+from ..files.metadata import Label
+from ..instantir.settings import InstantSettings
+from ..supir.settings import Settings
+from .plan import Job
+
+
+@dataclass(frozen=True)
+class Task:
+    """What all the pictures of a run share.
+
+    Attributes:
+        settings: how they are restored.
+        scale: factor of enlargement.
+        size: exact (height, width) instead.
+        models: gives the SHA-256 of each model file by its name; ``None`` leaves the label out.
+        page: which page or frame is read.
+        quality: of JPEG and WebP.
+        strip: leave out what the camera wrote.
+        overwrite: restore again what is there already, whoever made it.
+        captioned: a model writes the captions that are missing.
+    """
+
+    settings: Settings | InstantSettings
+    scale: float = 2.0
+    size: tuple[int, int] | None = None
+    models: Callable[[], Mapping[str, str]] | None = None
+    page: int | None = None
+    quality: int | None = None
+    strip: bool = False
+    overwrite: bool = False
+    captioned: bool = False
+
+    def described(self) -> dict[str, Any]:
+        """How results are made, by name: the settings, and what was asked for besides."""
+        more = {"page": self.page, "quality": self.quality, "strip": self.strip}
+        return asdict(self.settings) | {name: value for name, value in more.items() if value}
+
+    def label(self, job: Job) -> Label | None:
+        """The label of a result, ``None`` where results have none."""
+        if self.models is None:
+            return None
+        return Label(
+            self.settings.method,
+            self.described(),
+            "\n".join(job.captions or ()),
+            self.scale,
+            self.size,
+            self.models(),
+            sha256(job.source),
+        )

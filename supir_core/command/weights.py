@@ -1,0 +1,84 @@
+"""The weights that a command line names: looked for at once, loaded when the first picture asks for them."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterable, Mapping
+from functools import cached_property, partial
+from pathlib import Path
+
+import torch
+
+from ..files.checkpoint import DTYPES, sha256
+from ..instantir.model import InstantIRModel, load_instantir
+from ..instantir.pipeline import restore_instantir
+from ..restoration.canvas import Restored
+from ..sdxl.model import defaults
+from ..supir.model import SupirModel, load_model
+from ..supir.pipeline import restore
+from .demo import demo_files, load_demo_model
+from .options import INSTANTIR_FILES, SUPIR_FILES
+
+
+class Weights:
+    """What restores the pictures.
+
+    Raises:
+        ValueError: a file is not named, or there is no such device.
+        FileNotFoundError: a file is not there.
+    """
+
+    def __init__(self, options: argparse.Namespace):
+        self.options = options
+        self.asked: torch.dtype | None = DTYPES[options.dtype] if options.dtype else None
+        self.device, self.dtype = defaults(options.device, self.asked)
+        self.files = self._find()
+        for file in self.files:
+            if not file.is_file():
+                raise FileNotFoundError(f"{file}: expected weights, but there is no such file")
+
+    @cached_property
+    def hashes(self) -> Mapping[str, str]:
+        """SHA-256 of each file by its name."""
+        return {file.name: sha256(file) for file in self.files}
+
+    @cached_property
+    def model(self) -> SupirModel | InstantIRModel:
+        """The networks."""
+        options = self.options
+        compiled = options.method == "supir" and options.compile
+        if compiled and options.memory not in ("auto", "full"):
+            raise ValueError(
+                f"--compile keeps all weights on the GPU, so it does not go with --memory {options.memory}; leave out one"
+            )
+        memory = "full" if compiled else options.memory
+        given = {"device": options.device, "dtype": self.asked, "memory": memory, "weights": options.weights}
+        if options.method == "instantir":
+            return load_instantir(*self.files, dino=options.dino, tokenizer=options.tokenizer, **given)  # type: ignore[call-arg]
+        if options.demo:
+            model = load_demo_model(**given)
+        else:
+            model = load_model(*self.files, tokenizer=options.tokenizer, **given)  # type: ignore[call-arg]
+        if compiled:
+            model.compile()
+        return model
+
+    def restorer(self) -> Callable[..., Restored]:
+        """What restores a picture."""
+        model = self.model
+        return partial(restore, model) if isinstance(model, SupirModel) else partial(restore_instantir, model)
+
+    def _find(self) -> list[Path]:
+        options = self.options
+        if options.method == "instantir":
+            return _named(options, INSTANTIR_FILES)
+        if options.demo:
+            return demo_files()
+        return _named(options, SUPIR_FILES, "; or --demo to try without the real weights")
+
+
+def _named(options: argparse.Namespace, names: Iterable[str], otherwise: str = "") -> list[Path]:
+    missing = [f"--{name} FILE" for name in names if getattr(options, name) is None]
+    if missing:
+        raise ValueError(f"{' and '.join(missing)} expected{otherwise}")
+    return [getattr(options, name) for name in names]

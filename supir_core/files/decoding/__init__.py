@@ -1,0 +1,1 @@
+"""Files of each kind to pixels, and those to sRGB."""

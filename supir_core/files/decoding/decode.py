@@ -1,0 +1,60 @@
+"""One file to pixels in sRGB, by the library that knows its kind."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from PIL import features
+
+from ..guard import UnreadablePictureError
+from ..suffixes import HEIF, KNOWN_SUFFIXES
+from .colors import Space, cmyk_to_srgb, lab_to_srgb
+from .icc import through_profile
+from .raster import Raster
+from .with_heif import read_with_heif
+from .with_pillow import read_with_pillow
+from .with_tifffile import MAGIC, MissingCodecError, read_with_tifffile
+
+HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+AVIF_BRANDS = (b"avif", b"avis")
+JXL_STARTS = (b"\xff\x0a", b"\0\0\0\x0cJXL ")
+
+
+def decode(path: Path, page: int | None) -> Raster:
+    """Read a file by what it holds, whatever its name."""
+    with path.open("rb") as file:
+        start = file.read(32)
+    if start.startswith(MAGIC):
+        return _read_tiff(path, page)
+    brand = start[8:12] if start[4:8] == b"ftyp" else b""
+    is_avif = brand in AVIF_BRANDS or (brand in HEIF_BRANDS and any(each in start[16:] for each in AVIF_BRANDS))
+    if is_avif and not features.check("avif") and not HEIF:
+        raise UnreadablePictureError(f"AVIF cannot be read here; {KNOWN_SUFFIXES['.avif']}")
+    if brand in HEIF_BRANDS + AVIF_BRANDS and not (is_avif and features.check("avif")):
+        return read_with_heif(path, page)
+    if start.startswith(JXL_STARTS) and KNOWN_SUFFIXES[".jxl"]:
+        raise UnreadablePictureError(f"JPEG XL cannot be read here; {KNOWN_SUFFIXES['.jxl']}")
+    return read_with_pillow(path, page)
+
+
+def _read_tiff(path: Path, page: int | None) -> Raster:
+    try:
+        return read_with_tifffile(path, page)
+    except MissingCodecError as missing:
+        try:
+            return read_with_pillow(path, page, formats=["TIFF"])
+        except (OSError, SyntaxError, ValueError) as error:
+            raise missing from error
+
+
+def to_srgb(raster: Raster) -> np.ndarray:
+    """Its colours in sRGB, ``(H, W, 1 or 3)``: uint8, uint16, or floats in [0, 1]."""
+    if raster.model == "lab":
+        return lab_to_srgb(raster.pixels)
+    if isinstance(raster.colors, Space):
+        return raster.colors.to_srgb(raster.pixels)
+    converted = through_profile(raster, raster.colors) if raster.colors else None
+    if converted is not None:
+        return converted
+    return cmyk_to_srgb(raster.pixels) if raster.model == "cmyk" else raster.pixels

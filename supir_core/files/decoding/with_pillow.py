@@ -1,0 +1,133 @@
+"""What Pillow reads, and 16-bit colour of PNG, which it reads in two halves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from ..exif import kept_exif
+from ..guard import UnreadablePictureError, check_room
+from .colors import BT709, D65, Space, coded_space, grey_space, power, srgb_to_light, to_xyz
+from .jpeg import load_nearly_whole
+from .pages import page_index
+from .raster import ORIENTATION, Model, Raster, scaled
+
+FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "BMP", "DIB", "GIF", "PPM", "JPEG2000", "AVIF", "JXL")
+"""What Pillow may take a file for: no vector graphics, and nothing that calls other programs."""
+
+ONE_PICTURE = ("MPO", "JXL")
+"""The first is the photograph; what follows belongs to it, such as its depth."""
+
+DEEP_PNG = {"RGB;16B": "RGB;16L", "RGBA;16B": "RGBA;16L"}
+"""How Pillow unpacks the high bytes of a PNG, and how the low ones."""
+
+SRGB_GAMMA = 1 / 2.2
+"""What a PNG says that means sRGB's curve but has no better way of saying it; nor have values within 5 % of it."""
+
+
+def read_with_pillow(path: Path, page: int | None, formats: Sequence[str] = FORMATS) -> Raster:
+    """Read the first picture, or the frame that is asked for."""
+    with Image.open(path, formats=[name for name in formats if name in _registered()]) as image:
+        channels = {"I;16": 1, "P": 4, "1": 1}.get(image.mode, len(image.getbands()))
+        check_room(path, *image.size, channels, 2)
+        frames = 1 if page is None and image.format in ONE_PICTURE else getattr(image, "n_frames", 1)
+        index = page_index(page, frames, "frames")
+        if index:
+            image.seek(index)
+        raw = str(image.tile[0].args) if image.tile else ""
+        if image.format == "PNG" and frames == 1 and (raw in DEEP_PNG or raw == "LA;16B"):
+            pixels, alpha = _deep_png(path, raw, image.info.get("transparency"))
+            image.getexif()  # may lie behind the pixels
+        else:
+            pixels, alpha = _pixels(load_nearly_whole(path, image) if image.format in ("JPEG", "MPO") else image)
+        model: Model = "cmyk" if image.mode == "CMYK" else "grey" if pixels.shape[2] == 1 else "rgb"
+        exif = image.getexif()
+        turned = image.format == "JXL" and not getattr(image, "jpeg", False)  # its decoder has done so
+        return Raster(
+            pixels,
+            model,
+            alpha,
+            _png_colors(path, image, model) if image.format == "PNG" else image.info.get("icc_profile"),
+            1 if turned else exif.get(ORIENTATION, 1),
+            kept_exif(exif),
+        )
+
+
+def _registered() -> dict[str, Any]:
+    with suppress(ImportError):
+        import pillow_jxl  # noqa: F401  # registers itself
+    Image.init()
+    return Image.OPEN
+
+
+def _pixels(image: Image.Image) -> tuple[np.ndarray, np.ndarray | None]:
+    """Pixels ``(H, W, C)`` and alpha ``(H, W)`` of a picture that is loaded."""
+    if image.mode[0] in "IF":
+        pixels = scaled(np.asarray(image), None if image.mode == "F" else 65535)
+        return pixels[..., None], _keyed(pixels[..., None], image.info.get("transparency"))
+    grey = image.mode in ("1", "L", "LA", "La")
+    if image.mode == "CMYK":
+        return np.asarray(image), None
+    if image.has_transparency_data:
+        pixels = np.asarray(image.convert("LA" if grey else "RGBA"))
+        return pixels[..., :-1], pixels[..., -1]
+    wanted = "L" if grey else "RGB"
+    pixels = np.asarray(image if image.mode == wanted else image.convert(wanted))
+    return pixels.reshape(*pixels.shape[:2], -1), None
+
+
+def _keyed(pixels: np.ndarray, color: Any) -> np.ndarray | None:
+    """Alpha where one color of 16 bits is transparent."""
+    return None if color is None else np.where((pixels == np.array(color)).all(-1), 0, 65535).astype(np.uint16)
+
+
+def _deep_png(path: Path, raw: str, transparent: Any) -> tuple[np.ndarray, np.ndarray | None]:
+    """16-bit pixels and alpha: high and low bytes one after the other; those of two channels as if they were four."""
+    halves = []
+    for mode in (raw, DEEP_PNG[raw]) if raw in DEEP_PNG else ("RGBA",):
+        with Image.open(path, formats=["PNG"]) as image:
+            image.tile = [tile._replace(args=mode) for tile in image.tile]
+            halves.append(np.asarray(image))
+    if raw == "LA;16B":
+        pixels = halves[0].view(">u2").astype(np.uint16)
+    else:
+        pixels = halves[0].astype(np.uint16) << 8 | halves[1]
+    if pixels.shape[2] == 3:
+        return pixels, _keyed(pixels, transparent)
+    return pixels[..., :-1], pixels[..., -1]
+
+
+def _png_colors(path: Path, image: Image.Image, model: Model) -> bytes | Space | None:
+    """What the chunks cICP, iCCP, sRGB, gAMA and cHRM say, of which the first counts."""
+    coded = _cicp(path)
+    if coded:
+        return coded_space(coded[0], coded[1])
+    if profile := image.info.get("icc_profile"):
+        return profile
+    gamma, chromaticity = image.info.get("gamma"), image.info.get("chromaticity")
+    if "srgb" in image.info or not (gamma or chromaticity):
+        return None
+    curve = srgb_to_light if not gamma or abs(gamma / SRGB_GAMMA - 1) < 0.05 else power(1 / gamma)
+    if model == "grey":
+        return grey_space(curve)
+    white, primaries = (chromaticity[:2], chromaticity[2:]) if chromaticity else (D65, BT709)
+    try:
+        return Space((curve,) * 3, to_xyz(primaries, white))
+    except (np.linalg.LinAlgError, ZeroDivisionError) as error:
+        raise UnreadablePictureError(f"its primaries {chromaticity} are no colours ({error})") from error
+
+
+def _cicp(path: Path) -> bytes | None:
+    """The chunk of that name before the pixels."""
+    with path.open("rb") as file:
+        file.seek(8)
+        while len(head := file.read(8)) == 8 and head[4:] not in (b"IDAT", b"IEND"):
+            if head[4:] == b"cICP":
+                return file.read(4)
+            file.seek(int.from_bytes(head[:4], "big") + 4, 1)
+    return None
