@@ -16,7 +16,7 @@ from ..restoration.canvas import Restored
 from ..sdxl.model import defaults
 from ..supir.model import SupirModel, load_model
 from ..supir.pipeline import restore
-from .demo import demo_files, load_demo_model
+from . import demo
 from .options import INSTANTIR_FILES, SUPIR_FILES
 
 
@@ -56,7 +56,7 @@ class Weights:
         if options.method == "instantir":
             return load_instantir(*self.files, dino=options.dino, tokenizer=options.tokenizer, **given)  # type: ignore[call-arg]
         if options.demo:
-            model = load_demo_model(**given)
+            model = demo.load_demo_model(*given.values())
         else:
             model = load_model(*self.files, tokenizer=options.tokenizer, **given)  # type: ignore[call-arg]
         if compiled:
@@ -73,7 +73,7 @@ class Weights:
         if options.method == "instantir":
             return _named(options, INSTANTIR_FILES)
         if options.demo:
-            return demo_files()
+            return demo.demo_files()
         return _named(options, SUPIR_FILES, "; or --demo to try without the real weights")
 
 

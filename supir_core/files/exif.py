@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import struct
+from collections.abc import Callable
 
 from PIL import ExifTags, Image
 
@@ -24,26 +25,36 @@ MOST_BYTES = 65533
 """In a JPEG."""
 
 
-def kept_exif(exif: Image.Exif) -> bytes | None:
-    """Date, camera, place and the like as a block for another file, upright; ``None`` where there is nothing."""
-    kept = Image.Exif()
+def read_camera(load: Callable[[], Image.Exif]) -> tuple[bytes | None, int]:
+    """Date, camera, place and the like as a block for another file, upright, and the orientation that the file has.
+
+    The block is ``None`` where there is nothing, or where what ``load`` gives is damaged.
+    """
+    block, orientation = None, UPRIGHT
     try:
-        for tag in DESCRIBING:
-            if tag in exif:
-                value = exif[tag]
-                # Pillow reads Latin-1 but would write ASCII
-                kept[tag] = value.encode("latin-1") if isinstance(value, str) and not value.isascii() else value
-        for ifd in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo):
-            entries = {tag: value for tag, value in exif.get_ifd(ifd).items() if tag not in STALE}
-            if entries:
-                kept[ifd] = entries
-        if not len(kept):
-            return None
-        kept[ExifTags.Base.Orientation] = UPRIGHT
-        return _fitting(kept)
+        exif = load()
+        orientation = exif.get(ExifTags.Base.Orientation, UPRIGHT)
+        block = _kept(exif)
     except (struct.error, SyntaxError, OSError, ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
         log.warning("left out damaged EXIF data (%s)", error)
+    return block, orientation
+
+
+def _kept(exif: Image.Exif) -> bytes | None:
+    kept = Image.Exif()
+    for tag in DESCRIBING:
+        if tag in exif:
+            value = exif[tag]
+            # Pillow reads Latin-1 but would write ASCII
+            kept[tag] = value.encode("latin-1") if isinstance(value, str) and not value.isascii() else value
+    for ifd in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo):
+        entries = {tag: value for tag, value in exif.get_ifd(ifd).items() if tag not in STALE}
+        if entries:
+            kept[ifd] = entries
+    if not len(kept):
         return None
+    kept[ExifTags.Base.Orientation] = UPRIGHT
+    return _fitting(kept)
 
 
 def _fitting(exif: Image.Exif) -> bytes | None:

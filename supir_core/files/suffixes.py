@@ -26,7 +26,6 @@ ALWAYS = [
     ".pgm",
     ".pbm",
     ".pnm",
-    ".tga",
 ]
 RAW = [".dng", ".cr2", ".cr3", ".crw", ".nef", ".nrw", ".arw", ".orf", ".rw2", ".raf", ".pef", ".srw"]
 

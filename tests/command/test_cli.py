@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from supir_core.command import cli, weights
 from supir_core.files.checkpoint import sha256
 from supir_core.files.metadata import SOURCE_TYPE, read_label
-from supir_core.files.pictures import UnreadablePictureError, read_picture, write_picture
+from supir_core.files.pictures import UnreadablePictureError, read_picture
 from supir_core.supir.settings import preset
 
 FAST = ["--steps", "2", "--scale", "1"]
@@ -195,17 +195,6 @@ def test_a_truncated_picture_is_refused(tmp_path):
     (tmp_path / "cut.png").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(UnreadablePictureError, match="not a picture that can be read"):
         read_picture(tmp_path / "cut.png")
-
-
-def test_a_picture_that_cannot_be_written_leaves_nothing_behind(tmp_path, monkeypatch):
-    def broken(self, *args, **options):
-        args[0].write(b"half")
-        raise OSError("disk full")
-
-    monkeypatch.setattr(Image.Image, "save", broken)
-    with pytest.raises(OSError, match="disk full"):
-        write_picture(tmp_path / "a.jpg", torch.zeros(3, 4, 4))
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_preset_follows_the_weights_unless_one_is_named(run, tmp_path):

@@ -41,6 +41,7 @@ def test_the_case_with_a_thumbnail_first_is_read_whole():
     [
         [(SMALL, 0), (COLOR, 0)],
         [(COLOR, 0), (SMALL, 0)],
+        [(COLOR[::2, ::2], 0), (COLOR, 0)],
         [(COLOR[::2, ::2], 1), (COLOR, 0)],
         [(COLOR, 0), (COLOR[..., 0] > 100, 4)],
         [(COLOR, 0), (COLOR[::2, ::2], 1), (SMALL, 1)],

@@ -209,6 +209,15 @@ def test_any_size_is_written(tmp_path, shape, suffix):
         assert (read_picture(tmp_path / f"a{suffix}")[0] - picture).abs().max() < 0.6 / (2**bits - 1)
 
 
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize("block", [b"Exif\0\0", b"Exif\0\0no tags at all", b"x"])
+def test_damaged_camera_data_is_left_out(tmp_path, kind, block):
+    Image.new("RGB", (12, 8)).save(tmp_path / "a", kind, exif=block)
+    picture = open_picture(tmp_path / "a")
+    assert picture.tensor.shape == (1, 3, 8, 12)
+    assert picture.exif is None
+
+
 def test_a_strange_camera_block_does_not_stop_a_picture(tmp_path):
     for number, end in enumerate(range(8, 200, 13)):
         path = tmp_path / f"{number}.jpg"

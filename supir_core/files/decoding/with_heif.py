@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ..exif import kept_exif
+from ..exif import read_camera
 from ..guard import UnreadablePictureError, check_room
 from .colors import coded_space
 from .pages import page_index
@@ -33,13 +33,17 @@ def read_with_heif(path: Path, page: int | None) -> Raster:
     colors = pixels[..., :-1] if channels in (2, 4) else pixels
     coded = image.info.get("nclx_profile") or {}
     space = coded_space(int(coded.get("color_primaries", 2)), int(coded.get("transfer_characteristics", 2)))
-    exif = Image.Exif()
-    exif.load(image.info.get("exif") or b"")
     return Raster(
         colors,
         "grey" if colors.shape[2] == 1 else "rgb",
         alpha,
         image.info.get("icc_profile") or space,
         1,
-        kept_exif(exif),
+        read_camera(lambda: _exif(image.info.get("exif") or b""))[0],
     )
+
+
+def _exif(block: bytes) -> Image.Exif:
+    exif = Image.Exif()
+    exif.load(block)
+    return exif

@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageFile
 
-from ..exif import kept_exif
+from ..exif import read_camera
 from ..guard import UnreadablePictureError, check_room
 from .colors import BT709, D65, Space, coded_space, grey_space, power, srgb_to_light, to_xyz
 from .jpeg import load_nearly_whole
 from .pages import page_index
-from .raster import ORIENTATION, Model, Raster, scaled
+from .raster import Model, Raster, scaled
 
 FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "BMP", "DIB", "GIF", "PPM", "JPEG2000", "AVIF", "JXL")
 """What Pillow may take a file for: no vector graphics, and nothing that calls other programs."""
@@ -26,8 +26,10 @@ ONE_PICTURE = ("MPO", "JXL")
 DEEP_PNG = {"RGB;16B": "RGB;16L", "RGBA;16B": "RGBA;16L"}
 """How Pillow unpacks the high bytes of a PNG, and how the low ones."""
 
+GREY_ALPHA_PNG = "LA;16B"
+
 SRGB_GAMMA = 1 / 2.2
-"""What a PNG says that means sRGB's curve but has no better way of saying it; nor have values within 5 % of it."""
+"""What programs write into a PNG in place of sRGB's curve; what lies within 5 % of it is taken for that curve."""
 
 
 def read_with_pillow(path: Path, page: int | None, formats: Sequence[str] = FORMATS) -> Raster:
@@ -40,21 +42,20 @@ def read_with_pillow(path: Path, page: int | None, formats: Sequence[str] = FORM
         if index:
             image.seek(index)
         raw = str(image.tile[0].args) if image.tile else ""
-        if image.format == "PNG" and frames == 1 and (raw in DEEP_PNG or raw == "LA;16B"):
-            pixels, alpha = _deep_png(path, raw, image.info.get("transparency"))
-            image.getexif()  # may lie behind the pixels
+        if image.format == "PNG" and frames == 1 and raw in (*DEEP_PNG, GREY_ALPHA_PNG):
+            pixels, alpha = _deep_png(path, image, raw)
         else:
             pixels, alpha = _pixels(load_nearly_whole(path, image) if image.format in ("JPEG", "MPO") else image)
         model: Model = "cmyk" if image.mode == "CMYK" else "grey" if pixels.shape[2] == 1 else "rgb"
-        exif = image.getexif()
+        exif, orientation = read_camera(image.getexif)
         turned = image.format == "JXL" and not getattr(image, "jpeg", False)  # its decoder has done so
         return Raster(
             pixels,
             model,
             alpha,
             _png_colors(path, image, model) if image.format == "PNG" else image.info.get("icc_profile"),
-            1 if turned else exif.get(ORIENTATION, 1),
-            kept_exif(exif),
+            1 if turned else orientation,
+            exif,
         )
 
 
@@ -86,20 +87,22 @@ def _keyed(pixels: np.ndarray, color: Any) -> np.ndarray | None:
     return None if color is None else np.where((pixels == np.array(color)).all(-1), 0, 65535).astype(np.uint16)
 
 
-def _deep_png(path: Path, raw: str, transparent: Any) -> tuple[np.ndarray, np.ndarray | None]:
-    """16-bit pixels and alpha: high and low bytes one after the other; those of two channels as if they were four."""
-    halves = []
-    for mode in (raw, DEEP_PNG[raw]) if raw in DEEP_PNG else ("RGBA",):
-        with Image.open(path, formats=["PNG"]) as image:
-            image.tile = [tile._replace(args=mode) for tile in image.tile]
-            halves.append(np.asarray(image))
-    if raw == "LA;16B":
-        pixels = halves[0].view(">u2").astype(np.uint16)
+def _deep_png(path: Path, image: ImageFile.ImageFile, raw: str) -> tuple[np.ndarray, np.ndarray | None]:
+    """16-bit pixels and alpha: high and low bytes one after the other; those of grey and alpha as four channels."""
+    if raw == GREY_ALPHA_PNG:
+        pixels = _unpacked(image, "RGBA").view(">u2").astype(np.uint16)
     else:
-        pixels = halves[0].astype(np.uint16) << 8 | halves[1]
+        pixels = _unpacked(image, raw).astype(np.uint16) << 8
+        with Image.open(path, formats=["PNG"]) as again:
+            pixels |= _unpacked(again, DEEP_PNG[raw])
     if pixels.shape[2] == 3:
-        return pixels, _keyed(pixels, transparent)
+        return pixels, _keyed(pixels, image.info.get("transparency"))
     return pixels[..., :-1], pixels[..., -1]
+
+
+def _unpacked(image: ImageFile.ImageFile, mode: str) -> np.ndarray:
+    image.tile = [tile._replace(args=mode) for tile in image.tile]
+    return np.asarray(image)
 
 
 def _png_colors(path: Path, image: Image.Image, model: Model) -> bytes | Space | None:

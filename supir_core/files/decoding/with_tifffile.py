@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from ..exif import kept_exif
+from ..exif import read_camera
 from ..guard import UnreadablePictureError, check_room
 from .pages import page_index
 from .raster import ORIENTATION, Model, Raster, scaled
@@ -38,7 +38,7 @@ ASSOCIATED, UNASSOCIATED = 1, 2
 """What an extra sample is: alpha with colours multiplied by it, or without."""
 
 MASK = 4
-THUMBNAIL = 1 / 4
+THUMBNAIL = 0.3
 """A page with less than this share of the largest one's pixels is a thumbnail of it."""
 
 TAG_PROFILE, TAG_COEFFICIENTS, TAG_REFERENCE = 34675, 529, 532
@@ -65,7 +65,9 @@ def read_with_tifffile(path: Path, page: int | None) -> Raster:
             if chosen.extrasamples[0] == ASSOCIATED and model in ("grey", "rgb"):
                 colors = _divided(colors, alpha)
         orientation, profile = (_value(chosen, tag) for tag in (ORIENTATION, TAG_PROFILE))
-        return Raster(colors, model, alpha, profile or None, orientation or 1, _exif(tiff, chosen))
+        return Raster(
+            colors, model, alpha, profile or None, orientation or 1, read_camera(lambda: _exif(tiff, chosen))[0]
+        )
 
 
 def _choose(tiff: TiffFile, page: int | None) -> TiffPage:
@@ -185,11 +187,11 @@ def _divided(colors: np.ndarray, alpha: np.ndarray) -> np.ndarray:
     return np.rint(light.clip(0, most)).astype(colors.dtype)
 
 
-def _exif(tiff: TiffFile, page: TiffPage) -> bytes | None:
+def _exif(tiff: TiffFile, page: TiffPage) -> Image.Exif:
     exif = Image.Exif()
     exif.endian, exif.bigtiff = tiff.byteorder, tiff.is_bigtiff
     exif.load_from_fp(tiff.filehandle, page.offset)  # type: ignore[arg-type]
-    return kept_exif(exif)
+    return exif
 
 
 class MissingCodecError(UnreadablePictureError):
