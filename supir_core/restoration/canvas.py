@@ -91,10 +91,11 @@ def plan_canvas(
 
 
 def finish(image: Tensor, start: Tensor, picture: Tensor, canvas: Canvas, settings: CommonSettings) -> Restored:
-    """Fix the colours of ``image`` by ``start``, cut both to the target and give them the alpha of ``picture``."""
+    """Fix the colours of ``image`` by ``start``, cut both to the target and give them alpha and device of ``picture``."""
     image = fix_color(image, start, settings.color_fix, settings.color_strength).clamp_(0, 1)
     alpha = resize(upload(picture[:, 3:], image.device).to(image.dtype), canvas.target)
-    return Restored(*(torch.cat([canvas.take(part), alpha], dim=1) for part in (image, start)))
+    both = torch.stack([torch.cat([canvas.take(part), alpha], dim=1) for part in (image, start)])
+    return Restored(*both.to(picture.device))  # one copy, as a GPU is waited for at each
 
 
 def target_size(
