@@ -53,7 +53,7 @@ def test_no_file_outgrows_a_reader(path):
 
 def test_the_librarys_files_are_in_rooms():
     files = {path.name for path in (ROOT / "supir_core").iterdir() if path.is_file()}
-    assert files == {"__init__.py", "__main__.py", "public.py", "py.typed"}
+    assert files == {"__init__.py", "__main__.py", "py.typed"}
 
 
 def name_of(path):

@@ -47,6 +47,10 @@ class InstantIRModel(SdxlModel):
         return Networks(self.unet, self.adapter, self.previewer, self.aggregator)
 
 
+InstantModel = InstantIRModel
+"""Its earlier name."""
+
+
 def load_instantir(
     sdxl: str | Path,
     adapter: str | Path,
