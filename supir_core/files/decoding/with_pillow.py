@@ -61,7 +61,7 @@ def read_with_pillow(path: Path, page: int | None, formats: Sequence[str] = FORM
 
 def _registered() -> dict[str, Any]:
     with suppress(ImportError):
-        import pillow_jxl  # noqa: F401  # registers itself
+        import pillow_jxl  # noqa: F401  # pyright: ignore[reportMissingImports]  # registers itself
     Image.init()
     return Image.OPEN
 
