@@ -28,6 +28,7 @@ ALWAYS = [
     ".pnm",
 ]
 RAW = [".dng", ".cr2", ".cr3", ".crw", ".nef", ".nrw", ".arw", ".orf", ".rw2", ".raf", ".pef", ".srw"]
+OTHERS = [".psd", ".psb", ".xcf", ".exr", ".hdr", ".tga", ".pcx", ".sgi", ".ico", ".svg", ".pdf"]
 
 
 def _unless(there: bool | None, remedy: str) -> str:
@@ -43,7 +44,7 @@ KNOWN_SUFFIXES: dict[str, str] = {
     ".avif": _unless(features.check("avif") or HEIF, "install Pillow 11.3 or newer"),
     ".jxl": _unless(JXL, "install pillow-jxl-plugin"),
     **dict.fromkeys(RAW, "a raw file: develop it to a TIFF first"),
-    **dict.fromkeys([".psd", ".psb", ".xcf", ".exr", ".hdr"], "save it as TIFF or PNG first"),
+    **dict.fromkeys(OTHERS, "save it as TIFF or PNG first"),
 }
 """What to do about pictures of each kind that cannot be read here; nothing for those that can."""
 

@@ -140,6 +140,18 @@ def test_a_kind_without_its_reader_names_the_package(tmp_path, monkeypatch, star
         read_picture(written(tmp_path, start + bytes(64)))
 
 
+@pytest.mark.parametrize(("kind", "suffix"), [("TGA", ".tga"), ("PCX", ".pcx"), ("ICO", ".ICO"), ("TIFF", ".nef")])
+def test_a_kind_that_is_not_read_says_what_to_do(tmp_path, kind, suffix):
+    Image.new("RGB", (64, 64)).save(path := tmp_path / f"picture{suffix}", format=kind)
+    with pytest.raises(UnreadablePictureError, match=r"save it as TIFF or PNG first|develop it to a TIFF first"):
+        open_picture(path)
+
+
+def test_a_jpeg_under_another_kinds_name_is_read(tmp_path):
+    Image.new("RGB", (64, 64)).save(path := tmp_path / "picture.heic", format="JPEG")
+    assert open_picture(path).tensor.shape == (1, 3, 64, 64)
+
+
 def test_suffixes_are_those_that_can_be_read():
     assert {".png", ".jpg", ".jfif", ".tif", ".gif", ".webp"} <= set(SUFFIXES)
     assert set(SUFFIXES) <= set(KNOWN_SUFFIXES)

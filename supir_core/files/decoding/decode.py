@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from PIL import features
+from PIL import UnidentifiedImageError, features
 
 from ..guard import UnreadablePictureError
-from ..suffixes import HEIF, KNOWN_SUFFIXES
+from ..suffixes import HEIF, KNOWN_SUFFIXES, RAW
 from .colors import Space, cmyk_to_srgb, lab_to_srgb
 from .icc import through_profile
 from .raster import Raster
@@ -25,7 +25,11 @@ def decode(path: Path, page: int | None) -> Raster:
     """Read a file by what it holds, whatever its name."""
     with path.open("rb") as file:
         start = file.read(32)
+    suffix = path.suffix.lower()
+    remedy = KNOWN_SUFFIXES.get(suffix, "")
     if start.startswith(MAGIC):
+        if suffix in RAW:  # a TIFF whose pages are thumbnails and what the sensor saw
+            raise UnreadablePictureError(remedy)
         return _read_tiff(path, page)
     brand = start[8:12] if start[4:8] == b"ftyp" else b""
     is_avif = brand in AVIF_BRANDS or (brand in HEIF_BRANDS and any(each in start[16:] for each in AVIF_BRANDS))
@@ -35,7 +39,12 @@ def decode(path: Path, page: int | None) -> Raster:
         return read_with_heif(path, page)
     if start.startswith(JXL_STARTS) and KNOWN_SUFFIXES[".jxl"]:
         raise UnreadablePictureError(f"JPEG XL cannot be read here; {KNOWN_SUFFIXES['.jxl']}")
-    return read_with_pillow(path, page)
+    try:
+        return read_with_pillow(path, page)
+    except UnidentifiedImageError as error:
+        if not remedy:
+            raise
+        raise UnreadablePictureError(f"{suffix} cannot be read here; {remedy}") from error
 
 
 def _read_tiff(path: Path, page: int | None) -> Raster:
