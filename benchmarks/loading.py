@@ -11,6 +11,7 @@ out of the page cache, ``warm`` with them in it.
   files count in it, although the system can take them back at any time; ``mapped`` is how much of the memory at the
   end is such pages.
 - ``ratio`` is peak / bytes of the weights kept. The target is at most 1.15.
+- ``checks`` is the time that the look at the weights took (``files.soundness``), as a share of ``load s`` and ``touch s``.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from torch import nn
 
 from supir_core.command import demo
 from supir_core.files.checkpoint import open_checkpoint
+from supir_core.files.soundness import Soundness
 from supir_core.sdxl.text import CLIP_G, CLIP_L
 from supir_core.supir import model
 
@@ -123,7 +125,8 @@ def write_files(folder: Path, quick: bool) -> None:
         (folder / demo.SDXL_FILE).rename(folder / NAMES["sdxl"])
         (folder / demo.SUPIR_FILE).rename(folder / NAMES["supir"])
         supir = open_checkpoint(folder / NAMES["supir"])
-        tensors = {supir.names[key]: tensor for key, tensor in supir.tensors(supir.shapes).items()}
+        names = {key: source.parts[0][1] for key, source in supir.sources.items()}
+        tensors = {names[key]: tensor for key, tensor in supir.tensors(supir.shapes).items()}
     else:
         shutil.copytree(demo.WEIGHTS / demo.TOKENIZER_FOLDER, folder / "tokenizer")
         write_safetensors(folder / NAMES["sdxl"], sdxl_shapes())
@@ -144,6 +147,7 @@ def work(job: dict[str, Any]) -> dict[str, Any]:
         for name in NAMES.values():
             _forget(folder / name)
     libraries = measure.memory().files
+    checks = _time_checks()
     with measure.PeakMemory(torch.device("cpu")) as peak:
         start = time.perf_counter()
         modules = _load(job["task"], folder, job["supir"], dtype, device)
@@ -156,11 +160,26 @@ def work(job: dict[str, Any]) -> dict[str, Any]:
     return {
         "load": loaded - start,
         "touch": touched - loaded,
+        "checks": sum(checks) / (touched - start),
         "peak": peak.taken,
         "mapped": mapped,
         "kept": kept,
         "gpu": _gpu_peak(modules, device),
     }
+
+
+def _time_checks() -> list[float]:
+    """Where the seconds go that each look at a tensor takes from now on."""
+    seconds: list[float] = []
+    check = Soundness.check
+
+    def timed(*given: Any) -> None:
+        start = time.perf_counter()
+        check(*given)
+        seconds.append(time.perf_counter() - start)
+
+    Soundness.check = timed
+    return seconds
 
 
 def _load(task: str, folder: Path, supir: str, dtype: torch.dtype, device: torch.device) -> list[nn.Module]:
@@ -234,6 +253,7 @@ def run(job: dict[str, Any], folder: str) -> dict[str, Any] | None:
         "cache": "warm" if job["warm"] else "cold",
         "load s": result["load"],
         "touch s": result["touch"],
+        "checks": result["checks"],
         "weights GiB": result["kept"] / measure.GIB,
         "peak GiB": result["peak"] / measure.GIB,
         "mapped GiB": result["mapped"] / measure.GIB,

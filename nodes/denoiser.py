@@ -27,7 +27,7 @@ from ..supir_core.supir.connectors import ConnectorFusion
 from .host import CATEGORY, KEY, SupirModelType
 from .inputs import schedule_inputs
 from .loader import SupirWeights
-from .options import SUPIR_CALL, TILE, TILE_KEY, Z_LQ, rows_for, schedule_sigma
+from .options import SUPIR_CALL, TILE, TILE_KEY, Z_LQ, rows_for, scaled_latent, schedule_sigma
 from .wrappers import (
     Options,
     UNetInputs,
@@ -167,7 +167,7 @@ def apply_supir(model: ModelPatcher, weights: SupirWeights, z_lq: Tensor, streng
     check_model(model, weights.config, "SUPIR", weights.name)
     changed = model.clone()
     changed.set_additional_models(KEY, [weights.adaptor.clone()])
-    AdaptorWrappers(model.model.process_latent_in(z_lq), strength).register(changed)
+    AdaptorWrappers(scaled_latent(model, z_lq, "z_lq"), strength).register(changed)
     return changed
 
 

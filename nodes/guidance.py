@@ -15,7 +15,7 @@ from ..supir_core.restoration.denoiser import LinearSchedule
 from ..supir_core.supir.sampling import restore_towards
 from .host import CATEGORY, KEY
 from .inputs import schedule_inputs, setting_input
-from .options import CHURNED, LEVELS, SIGMA, Z_CENTER, with_levels
+from .options import CHURNED, LEVELS, SIGMA, Z_CENTER, scaled_latent, with_levels
 from .wrappers import on_device, replace_wrappers
 
 GUIDANCE_KEY = KEY + "_guidance"
@@ -93,7 +93,7 @@ def apply_guidance(
         )
     changed = model.clone()
     restoring = restoration_scale > 0 and z_center is not None
-    latents = {Z_CENTER: model.model.process_latent_in(z_center)} if restoring else {}
+    latents = {Z_CENTER: scaled_latent(model, z_center, "z_center")} if restoring else {}
     wrappers = {WrappersMP.OUTER_SAMPLE: on_device(latents), WrappersMP.PREDICT_NOISE: LinearCfg(cfg)}
     replace_wrappers(changed, GUIDANCE_KEY, wrappers)
     functions = changed.model_options.get("sampler_post_cfg_function", [])

@@ -52,16 +52,17 @@ def attention(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
 
 
 def to_picture(image: Tensor) -> Tensor:
-    """IMAGE ``(B, H, W, C)`` as ``(B, C, H, W)``.
+    """IMAGE ``(B, H, W, C)`` as ``(B, C, H, W)``; a grey one, of one channel, gets three.
 
     Raises:
         ValueError: there is no picture in it.
     """
-    if image.ndim != 4 or 0 in image.shape or image.shape[-1] not in (3, 4):
+    if image.ndim != 4 or 0 in image.shape or image.shape[-1] not in (1, 3, 4):
         raise ValueError(
-            f"expected pictures of shape (B, H, W, 3 or 4), got {tuple(image.shape)}; connect a node that gives an IMAGE"
+            f"expected pictures of shape (B, H, W, 1, 3 or 4), got {tuple(image.shape)}; connect a node that gives an IMAGE"
         )
-    return image.movedim(-1, 1).float()
+    picture = image.movedim(-1, 1).float()
+    return picture.expand(-1, 3, -1, -1) if picture.shape[1] == 1 else picture
 
 
 def to_image(picture: Tensor) -> Tensor:

@@ -70,8 +70,7 @@ def load_weights(path: Path, dtype: str = AS_IN_THE_FILE) -> SupirWeights:
     Raises:
         UnsupportedCheckpointError: it is another kind of file, or damaged; the message says what it is.
     """
-    checkpoint = open_checkpoint(path)
-    checkpoint.require(SUPIR)
+    checkpoint = open_checkpoint(path, SUPIR)
     return SupirWeights(path.name, adaptor_patcher(path, dtype), checkpoint.under("denoise_encoder."))
 
 

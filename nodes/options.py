@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
 from ..supir_core.restoration.tiling import crop_tiles
+from ..supir_core.sdxl.config import check_latent
 from .host import KEY
 
 SIGMA, CHURNED, LEVELS = "supir_sigma", "supir_churned", "supir_levels"
@@ -54,6 +56,16 @@ def with_levels(model_options: dict[str, Any], timestep: Tensor) -> dict[str, An
 def schedule_sigma(options: Mapping[str, Any], timestep: Tensor) -> float:
     """The noise level that schedules follow: before churn where the sampler tells it."""
     return options[SIGMA] if SIGMA in options else timestep.flatten()[0].item()
+
+
+def scaled_latent(model: ModelPatcher, latent: Tensor, name: str) -> Tensor:
+    """A latent as ComfyUI has it, in the scale that the UNet works in.
+
+    Raises:
+        ValueError: it is not one of SDXL's.
+    """
+    check_latent(latent.shape, name)
+    return model.model.process_latent_in(latent)
 
 
 def rows_for(z_lq: Tensor, x: Tensor, options: Mapping[str, Any]) -> Tensor:

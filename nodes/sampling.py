@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ..supir_core.restoration.finite import require_finite
 from ..supir_core.restoration.noise import Noise, row_noise
+from ..supir_core.sdxl.config import check_latent
 from ..supir_core.supir.sampling import published_sampler, schedule
 from .conditioning import Conditioning
 from .host import CATEGORY
@@ -42,7 +43,9 @@ def run_sampler(
 
     Raises:
         NotFiniteError: the networks give values that are not finite.
+        ValueError: it is not one of SDXL's latents.
     """
+    check_latent(latent.shape, "the latent")
     guider = comfy.samplers.CFGGuider(model)
     guider.set_conds(positive, negative)
     guider.set_cfg(cfg)

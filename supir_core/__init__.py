@@ -9,7 +9,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .files.checkpoint import UnsupportedCheckpointError, open_checkpoint
+    from .files.checkpoint import open_checkpoint
+    from .files.errors import UnsupportedCheckpointError
     from .files.pictures import read_picture, save_picture
     from .instantir.model import InstantIRModel, InstantModel, load_instantir
     from .instantir.pipeline import restore_instantir

@@ -25,7 +25,7 @@ from ...supir_core.instantir.image_attention import AttentionSite, KeyValue, att
 from ...supir_core.instantir.sampling import Control
 from ..denoiser import check_model
 from ..host import attention
-from ..options import INSTANTIR_CALL, INSTANTIR_RUN, PREVIEWS, TILES, rows_for, schedule_sigma
+from ..options import INSTANTIR_CALL, INSTANTIR_RUN, PREVIEWS, TILES, rows_for, scaled_latent, schedule_sigma
 from ..wrappers import Options, UNetInputs, before_model, before_unet, replace_wrappers, reserving, tell_levels
 from .loader import InstantIRNetworks, InstantIRWeights
 
@@ -259,8 +259,9 @@ def apply_instantir(
 ) -> ModelPatcher:
     """A MODEL that restores ``z_lq``, a latent as ComfyUI has it."""
     check_model(model, weights.config, "InstantIR", weights.name)
+    scaled = scaled_latent(model, z_lq, "z_lq")
     check_height(z_lq.shape[2])
     changed = model.clone()
     changed.set_additional_models(KEY, [weights.networks.clone()])
-    InstantIRWrappers(model.model.process_latent_in(z_lq), features, control, adaptive).register(changed)
+    InstantIRWrappers(scaled, features, control, adaptive).register(changed)
     return changed

@@ -78,9 +78,8 @@ def networks_patcher(
     paths: tuple[Path, ...], dtype: str, disable_dynamic: bool = False
 ) -> comfy.model_patcher.ModelPatcher:
     """The networks as ComfyUI manages models; it calls this itself where it needs another copy."""
-    adapter, aggregator, previewer = opened = [open_checkpoint(path) for path in paths]
-    for checkpoint, (kind, _) in zip(opened, FILES.values(), strict=True):
-        checkpoint.require(kind)
+    kinds = [kind for kind, _ in FILES.values()]
+    adapter, aggregator, previewer = (open_checkpoint(path, kind) for path, kind in zip(paths, kinds, strict=True))
     config = unet_config(adapter.shapes, aggregator.shapes, previewer.shapes)
     chosen = WEIGHT_DTYPES[dtype]
     first = next(iter(aggregator.shapes))

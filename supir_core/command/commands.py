@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from .. import __version__
-from ..files.checkpoint import UnsupportedCheckpointError, open_checkpoint
+from ..files.checkpoint import open_checkpoint
+from ..files.errors import UnsupportedCheckpointError
 from ..files.kinds import KNOWN_KINDS
 from .options import DEVICES, add_options, method_in
 from .report import one_line, write_line

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from ..files.checkpoint import open_checkpoint
+from ..files.kinds import SDXL
 from ..instantir.sampling import instantir_sigmas
 from ..restoration.canvas import Canvas, target_size
 from ..restoration.tiling import count_calls, tile_grid
@@ -32,7 +33,7 @@ class Work(NamedTuple):
 
 def tell_plan(jobs: Sequence[Job], task: Task, weights: Weights, report: Report) -> None:
     """Say what would be done for each picture, and in all."""
-    smallest = min_side(UNetConfig.from_shapes(without_prefix(open_checkpoint(weights.files[0]).shapes, UNET)))
+    smallest = min_side(UNetConfig.from_shapes(without_prefix(open_checkpoint(weights.files[0], SDXL).shapes, UNET)))
     in_all = []
     for job in jobs:
         size = pixel_size(job.source)
@@ -70,5 +71,5 @@ def work_of(size: tuple[int, int], task: Task, smallest: int, weights: Weights) 
         outer,
         len(tile_grid(*latent, window, overlap)),
         count_calls(latent, window, overlap, sigmas[:-1].tolist(), **grid),
-        (sum(file.stat().st_size for file in weights.files) + work) / GIB,
+        (weights.size + work) / GIB,
     )

@@ -23,9 +23,10 @@ ALIASES = {"vae_memory": ("vae_tile",)}
 """Earlier names of options, which still work."""
 
 DEVICES = "cpu, cuda, cuda:1, mps; a GPU by default where there is one"
-SUPIR_FILES = {"sdxl": "single-file SDXL checkpoint", "supir": "SUPIR-v0Q or SUPIR-v0F, any published form"}
+SDXL = "SDXL checkpoint: a single file, or a folder in diffusers' layout"
+SUPIR_FILES = {"sdxl": SDXL, "supir": "SUPIR-v0Q or SUPIR-v0F, any published form"}
 INSTANTIR_FILES = {
-    "sdxl": "single-file SDXL checkpoint",
+    "sdxl": SDXL,
     "adapter": "adapter.pt",
     "aggregator": "aggregator.pt",
     "previewer": "previewer_lora_weights.bin",
@@ -138,6 +139,7 @@ def _add_weights(parser: argparse.ArgumentParser, files: dict[str, str]) -> None
     weights = parser.add_argument_group("weights")
     for name, text in files.items():
         weights.add_argument(f"--{name}", type=Path, metavar="FILE", help=text)
+    weights.add_argument("--vae", type=Path, metavar="FILE", help="SDXL's VAE, in place of the checkpoint's")
     hub = "else from the hub or its cache"
     weights.add_argument("--tokenizer", metavar="FOLDER", help=f"CLIP tokenizer; {hub}")
     if files is INSTANTIR_FILES:

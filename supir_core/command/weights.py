@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from ..files.checkpoint import DTYPES, sha256
+from ..files.checkpoint import DTYPES, sha256, weight_files
 from ..instantir.model import InstantIRModel, load_instantir
 from ..instantir.pipeline import restore_instantir
 from ..restoration.canvas import Restored
@@ -33,14 +33,27 @@ class Weights:
         self.asked: torch.dtype | None = DTYPES[options.dtype] if options.dtype else None
         self.device, self.dtype = defaults(options.device, self.asked)
         self.files = self._find()
-        for file in self.files:
-            if not file.is_file():
-                raise FileNotFoundError(f"{file}: expected weights, but there is no such file")
+        if options.demo and options.vae:
+            raise ValueError("the demo weights have a VAE of their own; leave out --vae, or --demo")
+        for path in self._paths:
+            if not path.exists():
+                raise FileNotFoundError(f"{path}: expected weights, but there is no such file")
+
+    @property
+    def _paths(self) -> list[Path]:
+        """What was named: a file, or the folder of an SDXL model in diffusers' layout."""
+        return [*self.files, *([self.options.vae] if self.options.vae else [])]
 
     @cached_property
     def hashes(self) -> Mapping[str, str]:
         """SHA-256 of each file by its name."""
-        return {file.name: sha256(file) for file in self.files}
+        found = [(path, file) for path in self._paths for file in weight_files(path)]
+        return {file.relative_to(path.parent).as_posix(): sha256(file) for path, file in found}
+
+    @cached_property
+    def size(self) -> int:
+        """Bytes of all files."""
+        return sum(file.stat().st_size for path in self._paths for file in weight_files(path))
 
     @cached_property
     def model(self) -> SupirModel | InstantIRModel:
@@ -54,11 +67,11 @@ class Weights:
         memory = "full" if compiled else options.memory
         given = {"device": options.device, "dtype": self.asked, "memory": memory, "weights": options.weights}
         if options.method == "instantir":
-            return load_instantir(*self.files, dino=options.dino, tokenizer=options.tokenizer, **given)  # type: ignore[call-arg]
+            return load_instantir(*self.files, dino=options.dino, tokenizer=options.tokenizer, vae=options.vae, **given)  # type: ignore[call-arg]
         if options.demo:
             model = demo.load_demo_model(*given.values())
         else:
-            model = load_model(*self.files, tokenizer=options.tokenizer, **given)  # type: ignore[call-arg]
+            model = load_model(*self.files, tokenizer=options.tokenizer, vae=options.vae, **given)  # type: ignore[call-arg]
         if compiled:
             model.compile()
         return model

@@ -1,58 +1,82 @@
-"""Checkpoint files: opened lazily, recognised by their keys, read without executing anything in them."""
+"""Checkpoints: recognised by their keys, whatever they are called and wherever they were saved, and read when asked for."""
 
 from __future__ import annotations
 
 import hashlib
+import logging
 import math
-import pickle
-import zipfile
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from .kinds import EXPECTED, SDXL, UNUSED_SUPIR_KEYS, canonical_key, recognise
+from .diffusers import is_diffusers, part_files, query_key_value, single_file_name
+from .errors import UnsupportedCheckpointError
+from .kinds import ADVICE, EXPECTED, MARKS, SDXL, SILENT, SUPIR, canonical_key, is_used, recognise
+from .soundness import Soundness
+from .source import Source, Sources, as_built, joined, sources_of
+from .stored import open_stored
 
-NESTED = ("image_proj", "ip_adapter")
-"""Parts that are dictionaries of their own in a pickle."""
-
+log = logging.getLogger(__name__)
 
 DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
 """What weights may be computed with, by name."""
 
-
-class UnsupportedCheckpointError(ValueError):
-    """A file that is not what was asked for; the message says what it is and what was expected."""
+FEW = 32
+"""A mapped file takes memory as it is read, until nothing of it is used any more. So it is mapped anew for every few
+tensors: those that are converted leave nothing behind."""
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A checkpoint file whose contents are known; tensors are read when asked for, and no file stays open.
+    """A checkpoint whose contents are known; tensors are read when asked for, and no file stays open.
 
     Attributes:
-        path: the file.
-        shapes: shape of every tensor by its key, which is the same for all published names of it.
+        path: the file, or the folder of a model in diffusers' layout.
         kind: ``SUPIR``, ``SDXL``, or what else the keys look like.
-        names: the key in the file for each key in ``shapes``.
-        read: gives ``(key in the file, tensor)`` pairs for some keys, memory-mapped where the format allows.
+        sources: where each tensor comes from, by its key, which is the same for all published names of it.
     """
 
     path: Path
-    shapes: Mapping[str, tuple[int, ...]]
     kind: str
-    names: Mapping[str, str]
-    read: Callable[[Path, Iterable[str]], Iterator[tuple[str, Tensor]]]
+    sources: Mapping[str, Source]
+
+    @cached_property
+    def shapes(self) -> Mapping[str, tuple[int, ...]]:
+        """Shape of every tensor by its key."""
+        return {key: source.shape for key, source in self.sources.items()}
 
     def tensors(self, keys: Iterable[str], dtype: torch.dtype | None = None) -> dict[str, Tensor]:
-        """Read some tensors, and convert them one by one where a dtype is given."""
-        wanted = {self.names[key]: key for key in keys}
-        pairs = self.read(self.path, wanted)
-        return {wanted[name]: tensor.to(dtype) if dtype else tensor for name, tensor in pairs}
+        """Read some tensors, and convert them one by one where a dtype is given.
+
+        Raises:
+            UnsupportedCheckpointError: they are no sound weights; see ``soundness``.
+        """
+        keys, sound = list(keys), Soundness(self.path.name, self.kind)
+        mapped = all(stored.mapped for key in keys for stored, _ in self.sources[key].parts)
+        found = {}
+        for some in _few(keys, FEW) if mapped else [keys]:
+            parts = self._read(some)
+            for key in some:
+                given = [parts.pop(part) for part in self.sources[key].parts]
+                sound.check(key, given)
+                tensor = self.sources[key].make(*given)
+                found[key] = tensor.to(dtype) if dtype else tensor
+        sound.check_whole()
+        return found
+
+    def _read(self, keys: Iterable[str]) -> dict:
+        """Tensors of the files, by file and name."""
+        wanted: dict = {}
+        for key in keys:
+            for stored, name in self.sources[key].parts:
+                wanted.setdefault(stored, []).append(name)
+        return {(stored, name): tensor for stored, names in wanted.items() for name, tensor in stored.read(names).items()}
 
     def under(self, prefix: str, dtype: torch.dtype | None = None) -> dict[str, Tensor]:
         """Read the tensors under a prefix, by their key without it."""
@@ -65,38 +89,43 @@ class Checkpoint:
         parts = Counter(".".join(key.split(".")[:depth]) for key in self.shapes)
         listed = ", ".join(f"{part} ({count})" for part, count in sorted(parts.items()))
         parameters = sum(math.prod(shape) for shape in self.shapes.values())
-        return f"{self.kind}, {parameters / 1e6:,.1f} M parameters, {self.path.stat().st_size:,} bytes: {listed}"
-
-    def require(self, kind: str) -> None:
-        """Raise UnsupportedCheckpointError unless the file is of this kind."""
-        if self.kind != kind:
-            raise UnsupportedCheckpointError(f"{self.path.name}: expected {kind}, this is {self.kind}")
+        size = sum(file.stat().st_size for file in weight_files(self.path))
+        return f"{self.kind}, {parameters / 1e6:,.1f} M parameters, {size:,} bytes: {listed}"
 
 
-def open_checkpoint(path: str | Path) -> Checkpoint:
-    """Open a .safetensors or .ckpt file and recognise it by its keys.
+def open_checkpoint(path: str | Path, *wanted: str) -> Checkpoint:
+    """Open a .safetensors or .ckpt file, or a folder in diffusers' layout, and recognise it by its keys.
+
+    Args:
+        path: the file or the folder.
+        wanted: the kinds that serve; what else is in the file is then left alone, with a warning that names it.
 
     Raises:
-        UnsupportedCheckpointError: the file cannot be read as a checkpoint.
+        UnsupportedCheckpointError: it cannot be read as a checkpoint, or is of another kind.
         FileNotFoundError: there is no such file.
     """
     path = Path(path)
-    if not path.is_file():
-        what = "a folder" if path.is_dir() else "not there"
-        raise FileNotFoundError(f"{path}: expected {EXPECTED}, but it is {what}")
-    safe = _is_safetensors(path)
-    shapes = _safetensors_shapes(path) if safe else _pickle_shapes(path)
-    kind = recognise(shapes)
-    names = {canonical_key(key, kind): key for key in shapes}
-    for key in UNUSED_SUPIR_KEYS:
-        names.pop(key, None)
-    return Checkpoint(
-        path,
-        {key: shapes[name] for key, name in names.items()},
-        kind,
-        names,
-        _read_safetensors if safe else _read_pickle,
-    )
+    if is_diffusers(path):
+        kind, sources = SDXL, _diffusers_sources(path)
+    else:
+        stored = open_stored(path, wanted[0] if wanted else EXPECTED)
+        kind = recognise(stored.shapes, *wanted)
+        sources = sources_of(stored, {key: canonical_key(key, kind) for key in stored.shapes})
+    if wanted and kind not in wanted:
+        advice = f". {ADVICE[kind]}" if kind in ADVICE else ""
+        raise UnsupportedCheckpointError(f"{path.name}: expected {' or '.join(wanted)}, this is {kind}{advice}")
+    sources = as_built(sources)
+    used = {key: source for key, source in sources.items() if is_used(key, kind)}
+    checkpoint = Checkpoint(path, kind, used)
+    if wanted:
+        _check_contents(checkpoint)
+        _tell_unused(path, [key for key in sources if key not in used and not SILENT.fullmatch(key)])
+    return checkpoint
+
+
+def weight_files(path: Path) -> list[Path]:
+    """The files that a checkpoint is made of: itself, or those in the folders of a model in diffusers' layout."""
+    return [file for files in part_files(path).values() for file in files] if is_diffusers(path) else [path]
 
 
 def sha256(path: str | Path) -> str:
@@ -108,98 +137,41 @@ def sha256(path: str | Path) -> str:
     return digest.hexdigest()
 
 
-def _is_safetensors(path: Path) -> bool:
-    """A safetensors file starts with the length of its JSON header."""
-    with path.open("rb") as file:
-        head = file.read(9)
-    return len(head) == 9 and head[8:] == b"{"
+def _diffusers_sources(folder: Path) -> Sources:
+    """Tensors under the names of a single file; query, key and value of the second text encoder are one there."""
+    found: dict[str, list[Source]] = {}
+    for part, files in part_files(folder).items():
+        keys = {key: stored for file in files for stored in [open_stored(file, EXPECTED)] for key in stored.shapes}
+        for key in sorted(keys, key=query_key_value):
+            source = Source(((keys[key], key),), keys[key].shapes[key])
+            found.setdefault(single_file_name(part, key, keys), []).append(source)
+    return {key: some[0] if len(some) == 1 else joined(some) for key, some in found.items()}
 
 
-def _safetensors_shapes(path: Path) -> dict[str, tuple[int, ...]]:
-    try:
-        with safe_open(path, framework="pt") as file:
-            return {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118
-    except SafetensorError as error:
+def _check_contents(checkpoint: Checkpoint) -> None:
+    """Refuse tensors of no elements, whose sizes mean nothing, and SUPIR's weights without its encoder."""
+    empty = next((key for key, shape in checkpoint.shapes.items() if 0 in shape and not MARKS.fullmatch(key)), None)
+    if empty:
+        raise UnsupportedCheckpointError(f"{checkpoint.path.name}: {empty} is empty, {checkpoint.shapes[empty]}")
+    if checkpoint.kind == SUPIR and not any(key.startswith("denoise_encoder.") for key in checkpoint.shapes):
         raise UnsupportedCheckpointError(
-            f"{path.name}: a damaged safetensors file ({error}). It is {path.stat().st_size:,} bytes long; "
-            "the download probably broke off: download it again"
-        ) from error
+            f"{checkpoint.path.name}: SUPIR weights without denoise_encoder, the encoder that reads the damaged picture. Take "
+            "SUPIR-v0Q or SUPIR-v0F as published or pruned, which have it"
+        )
 
 
-def _read_safetensors(path: Path, names: Iterable[str]) -> Iterator[tuple[str, Tensor]]:
-    for some in _few(names):
-        with safe_open(path, framework="pt") as file:
-            for name in some:
-                yield name, file.get_tensor(name)
+def _tell_unused(path: Path, keys: Iterable[str]) -> None:
+    groups = Counter("lora" if "lora_" in key else ".".join(key.split(".")[: 1 + key.startswith(_SHARED)]) for key in keys)
+    if groups:
+        listed = ", ".join(f"{name} ({count})" for name, count in sorted(groups.items()))
+        log.warning("%s: more is in it than is used, which is left alone: %s", path.name, listed)
 
 
-def _pickle_shapes(path: Path) -> dict[str, tuple[int, ...]]:
-    return {key: tuple(tensor.shape) for key, tensor in _unpickle(path).items()}
+_SHARED = ("model.", "first_stage_model.", "conditioner.")
+"""Parts of which some is used."""
 
 
-def _read_pickle(path: Path, names: Iterable[str]) -> Iterator[tuple[str, Tensor]]:
-    mapped = zipfile.is_zipfile(path)
-    for some in _few(names) if mapped else [list(names)]:
-        tensors = _unpickle(path)
-        for name in some:
-            yield name, tensors.pop(name)
-
-
-def _few(names: Iterable[str], count: int = 32) -> Iterator[list[str]]:
-    """A few names at a time.
-
-    A mapped file takes memory as it is read, until nothing of it is used any more. So it is mapped anew for every few
-    tensors: those that are converted leave nothing behind.
-    """
+def _few(names: Iterable[str], count: int) -> Iterator[list[str]]:
     left = iter(names)
     while some := list(islice(left, count)):
         yield some
-
-
-def _unpickle(path: Path) -> dict[str, Tensor]:
-    """The tensors in a file of torch.save, with nothing but tensors and plain values allowed in it."""
-    with path.open("rb") as file:
-        head = file.read(64)
-    zipped = head[:2] == b"PK"
-    if not zipped and head[:1] != b"\x80":
-        raise UnsupportedCheckpointError(f"{path.name}: expected {EXPECTED}, this is {_guess(head)}")
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
-    except pickle.UnpicklingError as error:
-        raise UnsupportedCheckpointError(
-            f"{path.name}: this pickle asks for code to be run, which was refused ({_first_line(error)}). "
-            "Weights alone are expected; get the file as .safetensors, from a source that you trust"
-        ) from error
-    except (RuntimeError, EOFError, OSError, ValueError) as error:
-        raise UnsupportedCheckpointError(
-            f"{path.name}: a damaged torch file ({_first_line(error)}). It is {path.stat().st_size:,} bytes long; "
-            "the download probably broke off: download it again"
-        ) from error
-    while isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
-        content = content["state_dict"]
-    if not isinstance(content, dict):
-        raise UnsupportedCheckpointError(
-            f"{path.name}: expected {EXPECTED}, this is a pickled {type(content).__name__}"
-        )
-    for part in NESTED:
-        if isinstance(content.get(part), dict):
-            content |= {f"{part}.{key}": value for key, value in content.pop(part).items()}
-    return {key: value for key, value in content.items() if isinstance(value, Tensor)}
-
-
-def _guess(head: bytes) -> str:
-    if not head:
-        return "an empty file"
-    if head.startswith(b"version https://git-lfs"):
-        return "a Git LFS pointer in place of the file: fetch the real one with `git lfs pull` or download it again"
-    if head.startswith((b"\xff\xd8", b"\x89PNG")):
-        return "a picture"
-    if head.lstrip()[:1] == b"<":
-        return "a web page: the download link led to a page, not to the file"
-    if all(byte in b"\t\n\r" or 32 <= byte < 127 for byte in head):
-        return "a text file"
-    return f"neither safetensors nor a torch file (it starts with {head[:8].hex(' ')})"
-
-
-def _first_line(error: BaseException) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)

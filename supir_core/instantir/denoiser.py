@@ -13,6 +13,7 @@ from ..restoration.denoiser import ConditioningCache
 from ..restoration.tiling import Tile, crop_tiles
 from ..sdxl.blocks import TextContext
 from ..sdxl.conditioning import Conditioning
+from ..sdxl.config import check_latent
 from ..sdxl.schedule import nearest_index
 from ..sdxl.unet import UNet
 from .adaptive import Adaptive
@@ -105,6 +106,9 @@ class InstantDenoiser:
     cfg: float
     tiles: Sequence[Tile] = ()
     texts: ConditioningCache = field(default_factory=ConditioningCache, repr=False)
+
+    def __post_init__(self) -> None:
+        check_latent(self.z_lq.shape, "z_lq")
 
     def __call__(self, x: Tensor, sigma: Tensor, schedule_sigma: float) -> Tensor:
         """See Denoiser."""

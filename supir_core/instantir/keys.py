@@ -3,29 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 
+from ..files.diffusers import RESBLOCK, TOP, beginning_replaced
 from ..sdxl.config import UNetConfig
 from .image_attention import adapter_site
-
-RESBLOCK = {
-    "in_layers.0": "norm1",
-    "in_layers.2": "conv1",
-    "emb_layers.1": "time_emb_proj",
-    "out_layers.0": "norm2",
-    "out_layers.3": "conv2",
-    "skip_connection": "conv_shortcut",
-}
-"""Layers of a residual block: ours, diffusers'."""
-
-TOP = {
-    "input_blocks.0.0": "conv_in",
-    "time_embed.0": "time_embedding.linear_1",
-    "time_embed.2": "time_embedding.linear_2",
-    "label_emb.0.0": "add_embedding.linear_1",
-    "label_emb.0.2": "add_embedding.linear_2",
-}
-"""Layers outside the blocks: ours, diffusers'."""
 
 RESAMPLER = "encoder_hid_proj.image_projection_layers.0"
 
@@ -36,12 +17,12 @@ def diffusers_path(path: str) -> str:
     Input block i is place (i - 1) % 3 of level (i - 1) // 3, output block i place i % 3 of level i // 3; the last place
     of a level of the encoder halves the picture, the last one of the decoder doubles it.
     """
-    if (top := _replaced(path, TOP)) != path:
+    if (top := beginning_replaced(path, TOP)) != path:
         return top
     if block := re.match(r"middle_block\.([012])\.", path):
         index = int(block[1])
         part = "attentions.0" if index == 1 else f"resnets.{index // 2}"
-        return f"mid_block.{part}.{_replaced(path[block.end() :], RESBLOCK)}"
+        return f"mid_block.{part}.{beginning_replaced(path[block.end() :], RESBLOCK)}"
     block = re.match(r"(input|output)_blocks\.(\d+)\.(\d+)\.", path)
     if not block:
         return path
@@ -52,7 +33,7 @@ def diffusers_path(path: str) -> str:
         part = "downsamplers" if kind == "input" else "upsamplers"
         return f"{half}.{level}.{part}.0.conv{rest[resampling.end() :]}"
     part = "attentions" if index else "resnets"
-    return f"{half}.{level}.{part}.{place}.{_replaced(rest, RESBLOCK)}"
+    return f"{half}.{level}.{part}.{place}.{beginning_replaced(rest, RESBLOCK)}"
 
 
 def lora_name(key: str, config: UNetConfig) -> str:
@@ -65,11 +46,3 @@ def lora_name(key: str, config: UNetConfig) -> str:
         return f"unet.{RESAMPLER}.{rest}"
     index, _, layer = rest.partition(".")
     return f"unet.{diffusers_path(adapter_site(int(index), config).path)}.{layer}"
-
-
-def _replaced(path: str, names: Mapping[str, str]) -> str:
-    """``path`` with its beginning by another name, where it has one."""
-    for ours, theirs in names.items():
-        if path == ours or path.startswith(f"{ours}."):
-            return theirs + path[len(ours) :]
-    return path

@@ -14,7 +14,7 @@ from ..files.checkpoint import Checkpoint, open_checkpoint
 from ..files.kinds import ADAPTER, AGGREGATOR, PREVIEWER, SDXL
 from ..sdxl.config import UNetConfig, without_prefix
 from ..sdxl.memory import vae_dtype
-from ..sdxl.model import WEIGHTS, SdxlModel, build, check_channels, defaults, load_text, load_unet, load_vae
+from ..sdxl.model import WEIGHTS, SdxlModel, build, defaults, load_text, load_unet, load_vae, open_vae
 from ..sdxl.text import load_tokenizer
 from .aggregator import Aggregator
 from .denoiser import Networks
@@ -62,11 +62,12 @@ def load_instantir(
     dtype: torch.dtype | None = None,
     memory: str = "auto",
     weights: str = "same",
+    vae: str | Path | None = None,
 ) -> InstantIRModel:
     """Load InstantIR.
 
     Args:
-        sdxl: single-file SDXL checkpoint.
+        sdxl: SDXL checkpoint, a single file or a folder in diffusers' layout.
         adapter: ``adapter.pt``.
         aggregator: ``aggregator.pt``.
         previewer: ``previewer_lora_weights.bin``.
@@ -76,6 +77,7 @@ def load_instantir(
         dtype: precision; see ``load_model``.
         memory: how networks share the device; see ``load_model``.
         weights: ``"float8"`` keeps the weights of UNet and aggregator in 8 bits.
+        vae: file with SDXL's VAE, in place of the checkpoint's.
 
     Raises:
         UnsupportedCheckpointError: a file is not what it should be, or does not fit the SDXL model.
@@ -83,19 +85,18 @@ def load_instantir(
         OSError: the tokenizer or DINOv2 is missing.
     """
     device, dtype = defaults(device, dtype)
-    opened = [open_checkpoint(path) for path in (sdxl, adapter, aggregator, previewer)]
-    for checkpoint, kind in zip(opened, (SDXL, ADAPTER, AGGREGATOR, PREVIEWER), strict=True):
-        checkpoint.require(kind)
+    paths, kinds = (sdxl, adapter, aggregator, previewer), (SDXL, ADAPTER, AGGREGATOR, PREVIEWER)
+    opened = [open_checkpoint(path, kind) for path, kind in zip(paths, kinds, strict=True)]
     base = opened[0]
+    autoencoder = open_vae(vae, base)
     unet = load_unet(base, dtype, **WEIGHTS[weights])
-    check_channels(unet, base)
     image = load_adapter(opened[1], unet.config, dtype)
     return InstantIRModel(
         unet=unet,
-        vae=load_vae(base, vae_dtype(device, dtype)),
+        vae=load_vae(autoencoder, vae_dtype(device, dtype)),
         text=load_text(base, load_tokenizer(tokenizer), dtype),
         device=device,
-        files=tuple(checkpoint.path for checkpoint in opened),
+        files=tuple(checkpoint.path for checkpoint in (*opened, *([autoencoder] if vae else []))),
         memory=memory,
         adapter=image,
         previewer=load_previewer(opened[3], unet.config, image.image_proj.config, dtype),

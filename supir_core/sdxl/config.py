@@ -9,6 +9,9 @@ from dataclasses import dataclass
 LATENT_SCALE = 0.13025
 """SDXL's factor between the VAE's latents and the latents that are diffused."""
 
+LATENT_CHANNELS = 4
+"""Of SDXL's latents; other families have 16 or more."""
+
 LATENT_PIXELS = 8
 """Side of the square of pixels behind one latent pixel."""
 
@@ -105,6 +108,15 @@ class VAEConfig:
         )
 
 
+def check_latent(shape: tuple[int, ...], name: str) -> None:
+    """Raise ValueError unless latents of this shape, called ``name``, are SDXL's: ``(B, 4, h, w)``."""
+    if len(shape) != 4 or shape[1] != LATENT_CHANNELS:
+        raise ValueError(
+            f"expected {name} of SDXL, of shape (B, {LATENT_CHANNELS}, h, w), got {tuple(shape)}, the latent of another family. "
+            "Encode the picture with SDXL's VAE"
+        )
+
+
 def without_prefix(shapes: Shapes, prefix: str) -> Shapes:
     """The entries whose key starts with ``prefix``, without it."""
     return {key[len(prefix) :]: shape for key, shape in shapes.items() if key.startswith(prefix)}
@@ -115,6 +127,13 @@ def _depth(shapes: Shapes, block: str) -> int:
 
 
 def _highest(shapes: Shapes, pattern: str) -> int:
-    """Largest number that ``pattern`` captures at the start of a key, -1 for none."""
+    """Largest number that ``pattern`` captures at the start of a key, -1 for none.
+
+    Raises:
+        ValueError: it is larger than the number of keys.
+    """
     matches = (re.match(pattern, key) for key in shapes)
-    return max((int(match[1]) for match in matches if match), default=-1)
+    highest = max((int(match[1]) for match in matches if match), default=-1)
+    if highest >= len(shapes):
+        raise ValueError(f"a layer of the number {highest}")
+    return highest

@@ -12,14 +12,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..files.checkpoint import Checkpoint, UnsupportedCheckpointError
+from ..files.checkpoint import Checkpoint, open_checkpoint
+from ..files.errors import UnsupportedCheckpointError
+from ..files.kinds import SDXL
+from ..files.kinds import VAE as VAE_KIND
 from .conditioning import Conditioning
 from .config import LATENT_PIXELS, UNetConfig, VAEConfig, without_prefix
 from .float8 import FLOAT8_LAYERS, to_float8
 from .large_vae import vae_wishes
 from .memory import find_device
 from .residency import Residency
-from .text import CLIP_G, CLIP_L, UNUSED, TextEncoders, text_state_dict
+from .text import CLIP_G, CLIP_L, TextEncoders, text_state_dict
 from .unet import UNet
 from .vae import VAE, Encoder, from_unit, to_unit
 
@@ -51,7 +54,8 @@ def assign(module: nn.Module, tensors: dict[str, Tensor], source: str, plain: nn
     ]
     if problems:
         raise UnsupportedCheckpointError(
-            f"{source}: tensors do not fit. {'. '.join(problems)}. The file is incomplete or altered; download it again"
+            f"{source}: tensors do not fit. {'. '.join(problems)}. The file was altered, saved in part, or made for another "
+            "architecture: take the published file"
         )
     module.load_state_dict(tensors, assign=True)
     module.eval().requires_grad_(False)
@@ -171,13 +175,38 @@ def load_unet(checkpoint: Checkpoint, dtype: torch.dtype | None = None, **seams:
         checkpoint: an SDXL checkpoint.
         dtype: of the weights; the file's own, memory-mapped, where none is given.
         seams: ``operations`` and ``attention`` of the modules.
+
+    Raises:
+        UnsupportedCheckpointError: the tensors do not fit, or it takes more than a plain latent.
     """
+    _check_channels(checkpoint)
     return build(
         checkpoint,
         lambda **given: UNet(UNetConfig.from_shapes(without_prefix(checkpoint.shapes, UNET)), **given),
         lambda _: checkpoint.under(UNET, dtype),
         **seams,
     )
+
+
+def open_vae(path: str | Path | None, base: Checkpoint) -> Checkpoint:
+    """The file that the VAE comes from: ``path``, a VAE or another SDXL checkpoint, or else the checkpoint itself.
+
+    Raises:
+        UnsupportedCheckpointError: there is no VAE of SDXL's form in it.
+    """
+    checkpoint = open_checkpoint(path, VAE_KIND, SDXL) if path else base
+    latent = checkpoint.shapes.get(FIRST_STAGE + "decoder.conv_in.weight")
+    name = checkpoint.path.name
+    if latent is None:
+        raise UnsupportedCheckpointError(
+            f"{name}: there is no VAE in it (first_stage_model). Name one with --vae FILE (vae= in Python), such as "
+            "sdxl_vae.safetensors"
+        )
+    if latent[1:2] != (4,):
+        raise UnsupportedCheckpointError(
+            f"{name}: expected SDXL's VAE with latents of 4 channels, got {latent}, another family's. Take sdxl_vae.safetensors"
+        )
+    return checkpoint
 
 
 def load_vae(checkpoint: Checkpoint, dtype: torch.dtype | None = None, **seams: Any) -> VAE:
@@ -192,7 +221,7 @@ def load_vae(checkpoint: Checkpoint, dtype: torch.dtype | None = None, **seams: 
 
 def load_text(checkpoint: Checkpoint, tokenizer: Any, dtype: torch.dtype | None = None) -> TextEncoders:
     """Build SDXL's text encoders."""
-    keys = [key for key in checkpoint.shapes if key.startswith((CLIP_L, CLIP_G)) and not UNUSED.fullmatch(key)]
+    keys = [key for key in checkpoint.shapes if key.startswith((CLIP_L, CLIP_G))]
     text = build(
         checkpoint,
         lambda: TextEncoders(checkpoint.shapes, tokenizer),
@@ -219,31 +248,32 @@ def build(
     Raises:
         UnsupportedCheckpointError: the tensors do not fit.
     """
+    name, altered = checkpoint.path.name, "It was saved in part, or altered: take the published file"
     try:
         with torch.device("meta"):
             plain = make()
             module = make(**seams) if seams else plain
-        tensors = state(plain)
-        if seams.get("operations") is FLOAT8_LAYERS:
-            tensors = to_float8(tensors)
     except KeyError as error:
         raise UnsupportedCheckpointError(
-            f"{checkpoint.path.name}: looks like {checkpoint.kind} but {error} is missing. "
-            "The file is incomplete; download it again"
+            f"{name}: looks like {checkpoint.kind} but {error} is missing. {altered}"
         ) from error
-    assign(module, tensors, checkpoint.path.name, plain)
+    except (IndexError, ValueError, ArithmeticError, RuntimeError) as error:
+        raise UnsupportedCheckpointError(
+            f"{name}: looks like {checkpoint.kind} but its tensors have sizes that no network has ({error}). {altered}"
+        ) from error
+    tensors = state(plain)
+    if seams.get("operations") is FLOAT8_LAYERS:
+        tensors = to_float8(tensors)
+    assign(module, tensors, name, plain)
     return module
 
 
-def check_channels(unet: UNet, base: Checkpoint, expected: int = 4) -> None:
-    """Refuse a UNet that takes more than a plain latent.
-
-    Raises:
-        UnsupportedCheckpointError: it does.
-    """
-    if unet.config.in_channels != expected:
+def _check_channels(checkpoint: Checkpoint) -> None:
+    """Refuse a UNet that takes more than a plain latent."""
+    shape = checkpoint.shapes.get(UNET + "input_blocks.0.0.weight", ())
+    if shape[1:2] not in ((), (4,)):
+        what = {9: "an inpainting model", 8: "an editing model"}.get(shape[1], "another family's, or a model for other inputs")
         raise UnsupportedCheckpointError(
-            f"{base.path.name}: its UNet takes {unet.config.in_channels} channels, expected "
-            f"{expected}; an inpainting or editing model does not serve, "
-            "use the plain SDXL model it was made from"
+            f"{checkpoint.path.name}: its UNet takes {shape[1]} channels, expected 4. This is {what}: use the plain SDXL model "
+            "that it was made from"
         )

@@ -146,7 +146,7 @@ def _from_openclip(key: str, value: Any) -> list[tuple[str, Any]]:
     if "in_proj_" not in key:
         return [(key, value)]
     return [
-        (key.replace("in_proj_", f"{part}_proj."), piece) for part, piece in zip("qkv", value.chunk(3), strict=True)
+        (key.replace("in_proj_", f"{part}_proj."), piece) for part, piece in zip("qkv", value.chunk(3), strict=False)
     ]
 
 

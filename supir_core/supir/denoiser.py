@@ -10,6 +10,7 @@ from torch import Tensor
 from ..restoration.denoiser import ConditioningCache, LinearSchedule
 from ..restoration.tiling import Tile, crop_tiles
 from ..sdxl.conditioning import Conditioning
+from ..sdxl.config import check_latent
 from ..sdxl.schedule import nearest_index, training_sigmas
 from ..sdxl.unet import UNet
 from .adaptor import Adaptor
@@ -50,6 +51,9 @@ class GuidedDenoiser:
     cfg: LinearSchedule
     control: LinearSchedule
     texts: ConditioningCache = field(default_factory=ConditioningCache, repr=False)
+
+    def __post_init__(self) -> None:
+        check_latent(self.z_lq.shape, "z_lq")
 
     def __call__(self, x: Tensor, sigma: Tensor, schedule_sigma: float) -> Tensor:
         """See Denoiser."""

@@ -8,11 +8,12 @@ from typing import Any
 
 import torch
 
-from ..files.checkpoint import Checkpoint, UnsupportedCheckpointError, open_checkpoint
+from ..files.checkpoint import Checkpoint, open_checkpoint
+from ..files.errors import UnsupportedCheckpointError
 from ..files.kinds import SDXL, SUPIR
 from ..sdxl.config import UNetConfig, VAEConfig, without_prefix
 from ..sdxl.memory import vae_dtype
-from ..sdxl.model import SDXL_WIDTH, WEIGHTS, SdxlModel, build, check_channels, defaults, load_text, load_unet, load_vae
+from ..sdxl.model import SDXL_WIDTH, WEIGHTS, SdxlModel, build, defaults, load_text, load_unet, load_vae, open_vae
 from ..sdxl.text import load_tokenizer
 from ..sdxl.unet import UNet
 from ..sdxl.vae import Encoder
@@ -46,11 +47,12 @@ def load_model(
     dtype: torch.dtype | None = None,
     memory: str = "auto",
     weights: str = "same",
+    vae: str | Path | None = None,
 ) -> SupirModel:
     """Load SUPIR.
 
     Args:
-        sdxl: single-file SDXL checkpoint.
+        sdxl: SDXL checkpoint, a single file or a folder in diffusers' layout.
         supir: SUPIR weights, published or pruned.
         tokenizer: folder with the CLIP tokenizer's files, or a hub id; the hub's standard one by default.
         device: where to compute; a GPU if there is one.
@@ -59,26 +61,26 @@ def load_model(
         memory: how networks share the device: ``"auto"`` keeps them there while there is room, ``"full"`` always,
             ``"stage"`` drops each after its work, ``"stream"`` fetches those that sample block by block.
         weights: ``"float8"`` keeps the weights of UNet and adaptor in 8 bits; they are computed with in ``dtype``.
+        vae: file with SDXL's VAE, in place of the checkpoint's.
 
     Raises:
         UnsupportedCheckpointError: a file is not what it should be, or the two do not fit each other.
         FileNotFoundError: a file or the tokenizer is missing.
     """
     device, dtype = defaults(device, dtype)
-    base, control = open_checkpoint(sdxl), open_checkpoint(supir)
-    base.require(SDXL)
-    control.require(SUPIR)
+    base, control = open_checkpoint(sdxl, SDXL), open_checkpoint(supir, SUPIR)
+    autoencoder = open_vae(vae, base)
     unet = load_unet(base, dtype, **WEIGHTS[weights])
     adaptor = load_adaptor(control, dtype, **WEIGHTS[weights])
     _check_pair(unet, adaptor, base, control)
     return SupirModel(
         unet=unet,
-        vae=load_vae(base, vae_dtype(device, dtype)),
+        vae=load_vae(autoencoder, vae_dtype(device, dtype)),
         text=load_text(base, load_tokenizer(tokenizer), dtype),
         adaptor=adaptor,
         dr_encoder=load_dr_encoder(control, vae_dtype(device, dtype)),
         device=device,
-        files=(base.path, control.path),
+        files=(base.path, control.path, *([autoencoder.path] if vae else [])),
         memory=memory,
     )
 
@@ -110,8 +112,7 @@ def load_dr_encoder(checkpoint: Checkpoint, dtype: torch.dtype | None = None, **
 
 
 def _check_pair(unet: UNet, adaptor: Adaptor, base: Checkpoint, control: Checkpoint) -> None:
-    """The adaptor must be of the UNet's widths, and the UNet must take a plain latent."""
-    check_channels(unet, base, adaptor.control_model.config.in_channels)
+    """The adaptor must be of the UNet's widths."""
     theirs, ours = unet.config, adaptor.control_model.config
     for name in ("widths", "context_width", "vector_width"):
         if getattr(theirs, name) != getattr(ours, name):

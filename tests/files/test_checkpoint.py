@@ -218,7 +218,7 @@ def test_files_of_two_sizes_are_refused(files, tmp_path):
     tensors = load_file(files[0])
     unet = load_unet(open_checkpoint(files[0]))
     assert unet.config.vector_width == 64 + 1536
-    tensors["model.diffusion_model.label_emb.0.0.weight"] = torch.zeros(256, 2816)
+    tensors["model.diffusion_model.label_emb.0.0.weight"] = torch.ones(256, 2816)
     save_file(tensors, tmp_path / "wide.safetensors")
     with pytest.raises(UnsupportedCheckpointError, match="do not belong together: vector width 2816 against 1600"):
         load_model(tmp_path / "wide.safetensors", files[1], tokenizer_of(files))

@@ -195,3 +195,26 @@ def test_a_reference_of_another_size_is_explained(run):
             mode="wavelet",
             strength=1.0,
         )
+
+
+@pytest.mark.parametrize("shape", [(1, 16, 16, 24), (1, 4, 1, 16, 24), (4, 16, 24)])
+def test_a_latent_of_another_family_is_named(run, small, shape):
+    latent = torch.zeros(shape)
+    with pytest.raises(ValueError, match=r"expected z_lq of SDXL, of shape \(B, 4, h, w\), got .* Encode the picture with SDXL"):
+        supir(run, small, small.model, latent)
+    with pytest.raises(ValueError, match="expected z_center of SDXL"):
+        run(
+            "SupirGuidance",
+            model=small.model,
+            cfg_start=3.0,
+            cfg_end=6.0,
+            restoration_scale=4.0,
+            z_center={"samples": latent},
+        )
+    with pytest.raises(ValueError, match="expected the latent of SDXL"):
+        module(small.pack, "nodes.sampling").run_sampler(small.model, [], [], latent, None, torch.ones(2), 1.0, 0)
+
+
+def test_a_grey_picture_has_three_channels(pack):
+    grey = torch.rand(2, 8, 6, 1)
+    assert torch.equal(module(pack, "nodes.host").to_picture(grey), grey.movedim(-1, 1).repeat(1, 3, 1, 1))

@@ -156,3 +156,9 @@ def test_the_nearest_training_level_is_by_linear_distance():
     low, high = training_sigmas()[[998, 999]].tolist()
     between = ((low * high) ** 0.5 + (low + high) / 2) / 2
     assert nearest_index(torch.tensor([between])).item() == 998
+
+
+@pytest.mark.parametrize("shape", [(2, 16, 16, 24), (2, 4, 1, 16, 24)])
+def test_a_latent_of_another_family_is_named(denoiser, shape):
+    with pytest.raises(ValueError, match=r"expected z_lq of SDXL, of shape \(B, 4, h, w\), got"):
+        replace(denoiser, z_lq=torch.zeros(shape))
