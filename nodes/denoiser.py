@@ -28,6 +28,7 @@ from .host import CATEGORY, KEY, SupirModelType
 from .inputs import schedule_inputs
 from .loader import SupirWeights
 from .options import SUPIR_CALL, TILE, TILE_KEY, Z_LQ, rows_for, scaled_latent, schedule_sigma
+from .prediction import watch_prediction
 from .wrappers import (
     Options,
     UNetInputs,
@@ -86,11 +87,8 @@ class AdaptorWrappers:
         return snap(model.model_sampling, sigma), {**options, SUPIR_CALL: call}
 
 
-def snap(model_sampling: Any, sigma: Tensor) -> Tensor:
+def snap(model_sampling: comfy.model_sampling.ModelSamplingDiscrete, sigma: Tensor) -> Tensor:
     """As released, the nearest training noise level, by linear distance."""
-    discrete = isinstance(model_sampling, comfy.model_sampling.ModelSamplingDiscrete)
-    if not discrete or isinstance(model_sampling, comfy.model_sampling.ModelSamplingDiscreteEDM):
-        return sigma
     table = model_sampling.sigmas.to(sigma)
     return table[nearest_index(sigma, table)]
 
@@ -166,6 +164,7 @@ def apply_supir(model: ModelPatcher, weights: SupirWeights, z_lq: Tensor, streng
     """A MODEL that restores ``z_lq``, a latent as ComfyUI has it."""
     check_model(model, weights.config, "SUPIR", weights.name)
     changed = model.clone()
+    watch_prediction(changed, KEY, "SUPIR")
     changed.set_additional_models(KEY, [weights.adaptor.clone()])
     AdaptorWrappers(scaled_latent(model, z_lq, "z_lq"), strength).register(changed)
     return changed

@@ -16,6 +16,7 @@ from ..supir_core.supir.sampling import restore_towards
 from .host import CATEGORY, KEY
 from .inputs import schedule_inputs, setting_input
 from .options import CHURNED, LEVELS, SIGMA, Z_CENTER, scaled_latent, with_levels
+from .prediction import watch_prediction
 from .wrappers import on_device, replace_wrappers
 
 GUIDANCE_KEY = KEY + "_guidance"
@@ -92,6 +93,7 @@ def apply_guidance(
             "restoration guidance needs z_center: connect that of SUPIR Encode, or set restoration_scale to 0"
         )
     changed = model.clone()
+    watch_prediction(changed, GUIDANCE_KEY, "SUPIR Guidance")
     restoring = restoration_scale > 0 and z_center is not None
     latents = {Z_CENTER: scaled_latent(model, z_center, "z_center")} if restoring else {}
     wrappers = {WrappersMP.OUTER_SAMPLE: on_device(latents), WrappersMP.PREDICT_NOISE: LinearCfg(cfg)}

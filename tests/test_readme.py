@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from packaging.requirements import Requirement
 
 import supir_core
 from supir_core.command.demo import DAMAGED_FILE, SDXL_FILE, SUPIR_FILE, TOKENIZER_FOLDER, WEIGHTS
@@ -32,6 +33,20 @@ def test_the_example_runs_as_pasted(tmp_path, monkeypatch, page):
     exec(example, {})
     damaged, restored = (supir_core.read_picture(tmp_path / name) for name in ("photo.jpg", "restored.png"))
     assert restored.shape[2:] == torch.Size(2 * side for side in damaged.shape[2:])
+
+
+def test_what_comfyui_manager_installs_exists_on_every_platform():
+    """bitsandbytes has no wheels for Macs but the newest."""
+    lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    required = [Requirement(line) for line in lines if not line.startswith("#")]
+
+    def on(platform):
+        return {some.name for some in required if not some.marker or some.marker.evaluate({"sys_platform": platform})}
+
+    assert on("linux") == on("win32") == {"accelerate", "bitsandbytes"}
+    assert on("darwin") == {"accelerate"}
+    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    assert all(str(some).replace('"', "'") in project.replace('"', "'") for some in required)
 
 
 def test_the_readme_is_short():

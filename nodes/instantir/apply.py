@@ -23,9 +23,12 @@ from ...supir_core.instantir.aggregator import Residuals, check_height
 from ...supir_core.instantir.correction import Correction, Rows
 from ...supir_core.instantir.image_attention import AttentionSite, KeyValue, attention_sites, image_rows
 from ...supir_core.instantir.sampling import Control
+from ...supir_core.sdxl.config import LATENT_PIXELS
+from ..conditioning import NAMES
 from ..denoiser import check_model
 from ..host import attention
-from ..options import INSTANTIR_CALL, INSTANTIR_RUN, PREVIEWS, TILES, rows_for, scaled_latent, schedule_sigma
+from ..options import INSTANTIR_CALL, INSTANTIR_RUN, PREVIEWS, TILE_KEY, TILES, rows_for, scaled_latent, schedule_sigma
+from ..prediction import watch_prediction
 from ..wrappers import Options, UNetInputs, before_model, before_unet, replace_wrappers, reserving, tell_levels
 from .loader import InstantIRNetworks, InstantIRWeights
 
@@ -119,8 +122,10 @@ class InstantIRWrappers:
         *rest: Any,
         **more: Any,
     ) -> Tensor:
-        """Begin a sampling with nothing kept."""
+        """Begin a sampling with nothing kept, under the size condition of what the networks see at once."""
         guider = executor.class_obj
+        sizes = size_condition(guider.model_patcher, latent)
+        guider.conds = {name: [{**entry, **sizes} for entry in some] for name, some in guider.conds.items()}
         options = guider.model_options["transformer_options"]
         correction = Correction(self.control, Adaptive(self.adaptive), sigmas.cpu())
         options[INSTANTIR_RUN] = Run(correction, self.z_lq.to(guider.model_patcher.load_device), options.get(PREVIEWS))
@@ -189,6 +194,18 @@ class InstantIRWrappers:
         read = run.read(networks, self.features, branched, embedding)
         pictures = len(embedding) // len(prompts) // tiles
         return image_rows(read, networks.adapter.modulations(embedding), prompts, pictures, tiles)
+
+
+def size_condition(model: ModelPatcher, latent: Tensor) -> dict[str, int]:
+    """As published, the size of what the networks see at once in pixels, here that of a tile at most.
+
+    Sizes that came with the prompts, such as those SUPIR was published with, do not count.
+    """
+    height, width = (LATENT_PIXELS * side for side in latent.shape[2:])
+    for wrapper in model.get_wrappers(WrappersMP.CALC_COND_BATCH, TILE_KEY):
+        tile = wrapper.__self__.settings.tile
+        height, width = min(height, tile), min(width, tile)
+    return dict(zip(NAMES, (height, width, 0, 0, height, width), strict=True))
 
 
 def rows_of(call: Call, x: Tensor, timesteps: Tensor, y: Tensor, prompts: Sequence[int]) -> Rows:
@@ -262,6 +279,7 @@ def apply_instantir(
     scaled = scaled_latent(model, z_lq, "z_lq")
     check_height(z_lq.shape[2])
     changed = model.clone()
+    watch_prediction(changed, KEY, "InstantIR")
     changed.set_additional_models(KEY, [weights.networks.clone()])
     InstantIRWrappers(scaled, features, control, adaptive).register(changed)
     return changed

@@ -29,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with stopped_by(_interrupt):
             return run(arguments)
     except KeyboardInterrupt:
-        sys.stderr.write("stopped; finished pictures are kept, the same command resumes\n")
+        sys.stderr.write("stopped; what is finished is kept, the same command resumes\n")
         return INTERRUPTED
 
 

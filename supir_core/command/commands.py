@@ -12,6 +12,7 @@ from .. import __version__
 from ..files.checkpoint import open_checkpoint
 from ..files.errors import UnsupportedCheckpointError
 from ..files.kinds import KNOWN_KINDS
+from . import download
 from .options import DEVICES, add_options, method_in
 from .report import one_line, write_line
 from .restoring import restore_pictures
@@ -50,6 +51,9 @@ def _parser(method: str) -> argparse.ArgumentParser:
     inspect = commands.add_parser("inspect", help="say what a checkpoint file is")
     inspect.add_argument("file", type=Path)
     inspect.set_defaults(run=_inspect)
+    downloading = commands.add_parser("download", help="fetch the models: SDXL, SUPIR, InstantIR, DINOv2, LLaVA")
+    download.add_options(downloading)
+    downloading.set_defaults(run=download.download)
     demo = commands.add_parser("demo", help="damage a photograph and restore it with the demo weights")
     demo.add_argument("-o", "--output", type=Path, default=Path("demo_output"), help="folder (%(default)s)")
     demo.add_argument("--seed", type=int, default=0, help="of the noise (%(default)s)")

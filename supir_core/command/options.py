@@ -17,6 +17,7 @@ from ..restoration.knobs import SCALE, Knob, knobs
 from ..sdxl.model import WEIGHTS
 from ..sdxl.residency import MODES
 from ..supir.settings import DEFAULT_PRESET, PRESETS, Settings
+from .models import DINO_FOLDER, TOKENIZER_FOLDER
 
 METHODS = ("supir", "instantir")
 ALIASES = {"vae_memory": ("vae_tile",)}
@@ -141,9 +142,11 @@ def _add_weights(parser: argparse.ArgumentParser, files: dict[str, str]) -> None
         weights.add_argument(f"--{name}", type=Path, metavar="FILE", help=text)
     weights.add_argument("--vae", type=Path, metavar="FILE", help="SDXL's VAE, in place of the checkpoint's")
     hub = "else from the hub or its cache"
-    weights.add_argument("--tokenizer", metavar="FOLDER", help=f"CLIP tokenizer; {hub}")
+    text = f"CLIP tokenizer; by default the folder {TOKENIZER_FOLDER} beside the SDXL checkpoint, {hub}"
+    weights.add_argument("--tokenizer", metavar="FOLDER", help=text)
     if files is INSTANTIR_FILES:
-        weights.add_argument("--dino", metavar="FOLDER", help=f"DINOv2-L in transformers' layout; {hub}")
+        text = f"DINOv2-L in transformers' layout; by default the folder {DINO_FOLDER} beside the adapter, {hub}"
+        weights.add_argument("--dino", metavar="FOLDER", help=text)
     else:
         weights.add_argument("--demo", action="store_true", help="use the demo weights instead")
         text = "compile the networks that sample (torch.compile), for many pictures on a GPU; keeps all weights there"

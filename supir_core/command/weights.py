@@ -17,6 +17,7 @@ from ..sdxl.model import defaults
 from ..supir.model import SupirModel, load_model
 from ..supir.pipeline import restore
 from . import demo
+from .models import DINO_FOLDER, TOKENIZER_FOLDER
 from .options import INSTANTIR_FILES, SUPIR_FILES
 
 
@@ -67,11 +68,12 @@ class Weights:
         memory = "full" if compiled else options.memory
         given = {"device": options.device, "dtype": self.asked, "memory": memory, "weights": options.weights}
         if options.method == "instantir":
-            return load_instantir(*self.files, dino=options.dino, tokenizer=options.tokenizer, vae=options.vae, **given)  # type: ignore[call-arg]
+            dino = options.dino or _beside(options.adapter, DINO_FOLDER)
+            return load_instantir(*self.files, dino=dino, tokenizer=self._tokenizer(), vae=options.vae, **given)  # type: ignore[call-arg]
         if options.demo:
             model = demo.load_demo_model(*given.values())
         else:
-            model = load_model(*self.files, tokenizer=options.tokenizer, vae=options.vae, **given)  # type: ignore[call-arg]
+            model = load_model(*self.files, tokenizer=self._tokenizer(), vae=options.vae, **given)  # type: ignore[call-arg]
         if compiled:
             model.compile()
         return model
@@ -81,6 +83,9 @@ class Weights:
         model = self.model
         return partial(restore, model) if isinstance(model, SupirModel) else partial(restore_instantir, model)
 
+    def _tokenizer(self) -> str | Path | None:
+        return self.options.tokenizer or _beside(self.options.sdxl, TOKENIZER_FOLDER)
+
     def _find(self) -> list[Path]:
         options = self.options
         if options.method == "instantir":
@@ -88,6 +93,12 @@ class Weights:
         if options.demo:
             return demo.demo_files()
         return _named(options, SUPIR_FILES, "; or --demo to try without the real weights")
+
+
+def _beside(file: Path, folder: str) -> Path | None:
+    """A folder beside a file, where ``supir download`` puts it; ``None`` where there is none, for the hub to be asked."""
+    found = file.parent / folder
+    return found if found.is_dir() else None
 
 
 def _named(options: argparse.Namespace, names: Iterable[str], otherwise: str = "") -> list[Path]:

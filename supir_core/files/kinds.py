@@ -92,6 +92,14 @@ def is_used(key: str, kind: str) -> bool:
 
 _UNET = r"\n(diffusion_model\.)?input_blocks\."
 _VECTOR = r"\n(diffusion_model\.)?label_emb\."
+_NOISE = "where SUPIR and InstantIR need one that predicts noise, such as sd_xl_base_1.0"
+_PREDICTIONS = {
+    "EDM": "edm_mean",
+    "v-prediction of EDM": "edm_vpred.sigma_max",
+    "v-prediction": "v_pred",
+    "zero terminal SNR": "ztsnr",
+}
+_PREDICTS_NOISE = rf"\A(?!(?s:.*)\n({'|'.join(map(re.escape, _PREDICTIONS.values()))})\n)"
 
 KINDS: tuple[tuple[str, tuple[str, ...]], ...] = (
     (SUPIR, (r"control_model\.input_hint_block\.0\.weight\n", r"project_modules\.\d+\.zero_conv\.weight\n")),
@@ -101,9 +109,14 @@ KINDS: tuple[tuple[str, tuple[str, ...]], ...] = (
         ADAPTER,
         (r"\nimage_proj(_model)?\.latents\n", r"\n(ip_adapter|adapter_modules)\.1\.to_k_ip\.weight\n"),
     ),
+    *(
+        (f"an SDXL checkpoint with {name} ({mark}), {_NOISE}", (_UNET, _VECTOR, rf"\n{re.escape(mark)}\n"))
+        for name, mark in _PREDICTIONS.items()
+    ),
     (
         SDXL,
         (
+            _PREDICTS_NOISE,
             _UNET,
             _VECTOR,
             r"\nconditioner\.embedders\.0\.transformer\.",

@@ -64,8 +64,8 @@ def load_dino(source: str | Path | None = None, dtype: torch.dtype = torch.float
     except (OSError, ValueError) as error:
         raise DinoNotFoundError(
             f'no DINOv2 at "{name}": expected a folder with config.json and model.safetensors, or a model id that the '
-            f"Hugging Face hub answers for. Download both files of {DINO} into a folder and name it "
-            "(--dino FOLDER on the command line)"
+            f"Hugging Face hub answers for. Get {DINO} with `supir download dinov2 -o DIR` and name its folder "
+            "(--dino DIR/dinov2-large on the command line)"
         ) from error
     model, info = loaded
     if info["missing_keys"]:

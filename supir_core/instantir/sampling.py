@@ -49,12 +49,12 @@ def sample_ddpm(
     Args:
         denoiser: what predicts the clean latent x0.
         x: noisy latent at ``sigmas[0]``, ``(B, 4, h, w)``, scaled latent units.
-        sigmas: decreasing noise levels that end in 0, ``(steps + 1,)``.
-        noise: source of noise, drawn once on every step but the last.
+        sigmas: decreasing noise levels, ``(steps + 1,)``; they end in 0, or above where others sample on.
+        noise: source of noise, drawn once on every step but that to 0.
         callback: told of every step.
 
     Returns:
-        The clean latent, shaped as ``x``.
+        The latent at the last of the levels, clean at 0, shaped as ``x``.
     """
     for i, (sigma, next_sigma) in enumerate(pairwise(sigmas.tolist())):
         denoised = denoiser(x, x.new_full((len(x),), sigma), sigma)

@@ -19,6 +19,8 @@ from ..sdxl.schedule import training_sigmas
 EARLY_SIGMA = 0.05
 """As released, restoration guidance rests once the next sigma is at or below this."""
 
+LARGEST_SIGMA = training_sigmas()[-1].item()
+
 
 def ddpm_sigmas(steps: int) -> Tensor:
     """The release's schedule: ``steps`` training sigmas, evenly spaced in time, then 0: ``(steps + 1,)``, float32.
@@ -60,6 +62,8 @@ def restore_towards(denoised: Tensor, z_center: Tensor | None, scale: float, sig
 
         denoised <- denoised - (sigma / SIGMA_MAX) ** scale * (denoised - z_center)
 
+    Beyond the training levels, where other models sample, the pull is 1, which gives ``z_center`` itself.
+
     Args:
         denoised: prediction, ``(B, 4, h, w)``.
         z_center: latent of the stage-1 picture, of the same shape; ``None`` turns the pull off.
@@ -69,7 +73,9 @@ def restore_towards(denoised: Tensor, z_center: Tensor | None, scale: float, sig
     """
     if z_center is None or scale <= 0 or next_sigma <= EARLY_SIGMA:
         return denoised
-    return denoised - (denoised - z_center) * (sigma / SIGMA_MAX) ** scale
+    # as released, by the rounded number, so that the pull at the largest of the levels is 3e-6 over 1
+    pull = (sigma / SIGMA_MAX) ** scale if sigma <= LARGEST_SIGMA else 1.0
+    return denoised - (denoised - z_center) * pull
 
 
 @torch.no_grad()
@@ -92,7 +98,7 @@ def sample_restore_edm(
     Args:
         denoiser: what predicts the clean latent.
         x: noise at ``sigmas[0]`` (see ``start_latent``), ``(B, 4, h, w)``, scaled latent units.
-        sigmas: decreasing noise levels that end in 0, ``(steps + 1,)``.
+        sigmas: decreasing noise levels, ``(steps + 1,)``; they end in 0, or above where others sample on.
         noise: source of the churn's noise, drawn once a step while the churn is above 0.
         z_center: what restoration guidance pulls towards, shaped as ``x``.
         restoration_scale: see ``restore_towards``; larger pulls *less*, 0 or below is off.
@@ -103,7 +109,7 @@ def sample_restore_edm(
         callback: told of every step.
 
     Returns:
-        The clean latent, shaped as ``x``.
+        The latent at the last of the levels, clean at 0, shaped as ``x``.
     """
     levels = sigmas.tolist()
     steps = len(levels) - 1
@@ -135,19 +141,17 @@ def sample_restore_dpmpp_2m_sde(
 ) -> Tensor:
     """DPM-Solver++(2M) SDE (Lu et al. 2022), with restoration guidance.
 
-    As released, neither the first nor the last step adds noise. The release drops restoration guidance here; with
+    As released, neither the first step nor that to 0 adds noise. The release drops restoration guidance here; with
     ``restoration_scale`` 0 this is the release's sampler.
 
     Arguments are those of ``sample_restore_edm``; ``sigmas`` were published with ``karras_sigmas``, ``noise`` is drawn once
-    on every step but the first and the last, and ``eta`` is the share of noise put back at every step, 0 to 1.
+    on every step but the first and that to 0, and ``eta`` is the share of noise put back at every step, 0 to 1.
     """
-    levels = sigmas.tolist()
-    last = len(levels) - 2
     previous, h_last = x, 0.0
-    for i, (sigma, next_sigma) in enumerate(pairwise(levels)):
+    for i, (sigma, next_sigma) in enumerate(pairwise(sigmas.tolist())):
         denoised = denoiser(x, x.new_full((len(x),), sigma), sigma)
         denoised = restore_towards(denoised, z_center, restoration_scale, sigma, next_sigma)
-        if i == last:
+        if next_sigma == 0:
             x = denoised
         else:
             h = math.log(sigma / next_sigma)

@@ -114,7 +114,7 @@ def test_a_signal_stops_a_batch_with_whole_files(folder, number, capfd):
     os.kill(process.pid, number)
     process.join()
     assert process.exitcode == 130
-    assert capfd.readouterr().err == "stopped; finished pictures are kept, the same command resumes\n"
+    assert capfd.readouterr().err == "stopped; what is finished is kept, the same command resumes\n"
     assert 0 < len(list(out.iterdir())) < PICTURES
     for path in out.iterdir():
         assert path.suffix == ".png"

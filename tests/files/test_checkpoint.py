@@ -4,6 +4,7 @@ import os
 import pickle
 import struct
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from supir_core.files.checkpoint import UnsupportedCheckpointError, open_checkpoint
 from supir_core.files.kinds import SDXL, SUPIR
+from supir_core.instantir.model import load_instantir
 from supir_core.sdxl.model import load_unet
 from supir_core.supir.model import load_adaptor, load_model
 
@@ -115,6 +117,24 @@ def test_another_model_is_named(keys, kind, files, tmp_path):
     save_file({key: torch.zeros(1) for key in keys}, path)
     with pytest.raises(UnsupportedCheckpointError, match=kind):
         load_model(path, files[1], tokenizer_of(files))
+
+
+@pytest.mark.parametrize(
+    ("key", "what"),
+    [
+        ("v_pred", "v-prediction"),
+        ("ztsnr", "zero terminal SNR"),
+        ("edm_vpred.sigma_max", "v-prediction"),
+        ("edm_mean", "EDM"),
+    ],
+)
+def test_sdxl_of_another_prediction_is_named_to_both_methods(key, what, files, tmp_path):
+    path = tmp_path / "other.safetensors"
+    save_file({**load_file(files[0]), key: torch.tensor([])}, path)
+    message = f"other.safetensors: expected an SDXL checkpoint, this is an SDXL checkpoint with {what} .*sd_xl_base_1.0"
+    for load in (partial(load_model, path, files[1]), partial(load_instantir, path, *files, files[1])):
+        with pytest.raises(UnsupportedCheckpointError, match=message):
+            load(tokenizer=tokenizer_of(files))
 
 
 def test_swapped_files_are_named(files):

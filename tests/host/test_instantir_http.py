@@ -12,8 +12,7 @@ from supir_core.command.demo import DAMAGED_FILE, SDXL_FILE, TOKENIZER_FOLDER, W
 from supir_core.files.pictures import read_picture
 from supir_core.instantir.model import load_instantir
 from supir_core.instantir.pipeline import restore_instantir
-from supir_core.instantir.settings import NEGATIVE_PROMPT, POSITIVE_PROMPT, InstantSettings
-from supir_core.restoration.prompts import full_prompt
+from supir_core.instantir.settings import InstantSettings
 
 from ..small_instantir import FEATURES, small_networks, write_files
 from .demo_prompt import with_demo_weights
@@ -89,28 +88,20 @@ def test_the_workflow_runs_and_shows_a_preview_for_every_step(server, prompt):
     assert sorted(len(images) for images in shown) == [1, STEPS]
 
 
-def test_the_picture_is_the_librarys(server, prompt):
+@pytest.mark.parametrize("tile", [1024, 128])
+def test_the_picture_is_the_librarys(server, prompt, tile):
+    """Whole and in tiles: the picture that DINOv2 sees, the size condition, the prompts, the noise."""
     nodes = {number: {**node, "inputs": dict(node["inputs"])} for number, node in prompt.items()}
-    (number, conditioning), *_ = (
-        (number, node) for number, node in nodes.items() if node["class_type"] == "SupirConditioning"
-    )
-    texts = (full_prompt("", POSITIVE_PROMPT), NEGATIVE_PROMPT)
-    for slot, text in enumerate(texts):  # the library's size condition is ComfyUI's own
-        nodes[f"text{slot}"] = {
-            "class_type": "CLIPTextEncode",
-            "inputs": {"clip": conditioning["inputs"]["clip"], "text": text},
-        }
-    del nodes[number]
-    for node in nodes.values():
-        for name, value in node["inputs"].items():
-            if isinstance(value, list) and value[0] == number:
-                node["inputs"][name] = [f"text{value[1]}", 0]
+    sampler = next(node["inputs"] for node in nodes.values() if node["class_type"] == "InstantIRSampler")
+    tiles = {"tile": tile, "overlap": tile // 4, "blend": "smooth", "shifting": False, "tiles_per_call": 1}
+    nodes["tiles"] = {"class_type": "SupirTiles", "inputs": {"model": sampler["model"], **tiles}}
+    sampler["model"] = ["tiles", 0]
     run = server.run(nodes)
     assert run.end == "execution_success", run.messages[-1]
     folder = server.base / "models" / "model_patches"
     files = [folder / name for name in ("adapter.pt", "aggregator.pt", "previewer_lora_weights.bin", "dino")]
     model = load_instantir(WEIGHTS / SDXL_FILE, *files, tokenizer=WEIGHTS / TOKENIZER_FOLDER, device="cpu")
-    settings = InstantSettings(steps=STEPS, seed=SEED, min_side=64)
+    settings = InstantSettings(steps=STEPS, seed=SEED, min_side=64, tile=tile)
     restored = restore_instantir(model, read_picture(WEIGHTS / DAMAGED_FILE), settings, scale=SCALE)
     ours = (restored.image[0].permute(1, 2, 0) * 255).round().to(torch.int).numpy()
     assert abs(picture(run.pictures[0]) - ours).max() <= LEVELS

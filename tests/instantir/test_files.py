@@ -181,7 +181,7 @@ def test_no_picture_has_features_of_its_own(model):
 
 
 def test_a_folder_without_dino_is_named(tmp_path):
-    with pytest.raises(DinoNotFoundError, match=r"no DINOv2 at .*--dino FOLDER"):
+    with pytest.raises(DinoNotFoundError, match=r"no DINOv2 at .*supir download dinov2 -o DIR"):
         load_dino(tmp_path)
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "clip"}), encoding="utf-8")
     with pytest.raises(DinoNotFoundError, match="this is clip"):

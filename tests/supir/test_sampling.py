@@ -7,9 +7,12 @@ import pytest
 import torch
 
 from supir_core.restoration.noise import seeded_noise, start_latent
+from supir_core.sdxl.config import SIGMA_MAX
+from supir_core.sdxl.schedule import training_sigmas
 from supir_core.supir.sampling import (
     ddpm_sigmas,
     karras_sigmas,
+    restore_towards,
     sample_restore_dpmpp_2m_sde,
     sample_restore_edm,
 )
@@ -65,9 +68,11 @@ def test_edm_without_guidance_is_k_diffusions_euler(s_churn):
     assert torch.allclose(ours, theirs, atol=1e-5)
 
 
+@pytest.mark.parametrize("end", [None, -1, 6])
 @pytest.mark.parametrize("eta", [0.0, 0.7, 1.0])
-def test_dpmpp_without_guidance_is_k_diffusions(eta):
-    sigmas = karras_sigmas(SIGMAS)
+def test_dpmpp_without_guidance_is_k_diffusions(eta, end):
+    """Down to 0, and to a level above, where another sampler takes over."""
+    sigmas = karras_sigmas(SIGMAS)[:end]
     ours = sample_restore_dpmpp_2m_sde(toy_denoiser, start(), sigmas, seeded_noise([1]), eta=eta, s_noise=1.003)
     theirs = dpmpp_2m_sde(start(), sigmas, seeded_noise([1]), eta, 1.003)
     assert torch.allclose(ours, theirs, atol=1e-5)
@@ -84,6 +89,18 @@ def test_a_larger_restoration_exponent_pulls_less(sample):
     distances = [distance(scale) for scale in (0.25, 0.5, 1, 2, 4)]
     assert distances == sorted(distances)
     assert distances[0] < 0.9 * distance(0)
+
+
+@pytest.mark.parametrize("scale", [0.1, 1.0, 20.0])
+def test_the_pull_never_goes_beyond_the_centre(scale):
+    def pull(sigma):
+        return restore_towards(torch.zeros(1), torch.ones(1), scale, sigma, 1.0).item()
+
+    assert [pull(sigma) for sigma in (SIGMA_MAX, 14.62, 20.0, 4518.0, math.inf)] == [1.0] * 5
+    assert 1 <= pull(training_sigmas()[-1].item()) < 1 + 4e-6 * max(scale, 1)  # as released
+    below = [pull(sigma) for sigma in (0.1, 1.0, 10.0)]
+    assert below == sorted(below)
+    assert 0 < below[-1] < 1
 
 
 @pytest.mark.parametrize("sample", [sample_restore_edm, sample_restore_dpmpp_2m_sde])
