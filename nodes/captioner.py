@@ -12,11 +12,11 @@ from torch import Tensor
 
 from ..supir_core.captions.models import LLAVA, PRECISIONS
 from ..supir_core.captions.protocol import INSTRUCTION, Request, tile_pictures
-from ..supir_core.captions.text import tile_lines
+from ..supir_core.captions.text import tile_lines, tile_text
 from ..supir_core.restoration.transparency import opaque
 from ..supir_core.supir.settings import Settings
 from .caption_memory import FOLDER, PLACEMENTS, CaptionerModel, find_captioner
-from .host import CATEGORY, SupirCaptionerType, to_picture
+from .host import CATEGORY, SupirCaptionerType, SupirTileCaptionsType, to_picture
 from .inputs import seed_input, tile_inputs
 
 ALIASES = ["llava", "caption", "describe", "image to text", "vision language model"]
@@ -118,8 +118,8 @@ def caption_inputs(edited_tooltip: str) -> list[io.Input]:
             default=256,
             min=1,
             max=4096,
-            tooltip="The longest answer, in tokens; a sentence that it cuts is left out. ComfyUI reads long prompts in "
-            "parts of 77 tokens.",
+            tooltip="The longest answer, in tokens; a sentence that it cuts is left out. Long prompts are read in "
+            "parts of 75 tokens.",
         ),
         io.Float.Input(
             "temperature",
@@ -198,10 +198,9 @@ class SupirCaptionTiles(io.ComfyNode):
                 ),
             ],
             outputs=[
-                io.String.Output(
+                SupirTileCaptionsType.Output(
                     display_name="captions",
-                    is_output_list=True,
-                    tooltip="One for each tile, row by row from the top left: for SUPIR Conditioning.",
+                    tooltip="One for each tile, row by row from the top left: for SUPIR Conditioning's tile_captions.",
                 ),
                 io.String.Output(
                     display_name="lines", tooltip="The same in one text, a line each: to read and to edit."
@@ -229,4 +228,4 @@ class SupirCaptionTiles(io.ComfyNode):
                 f"edited has {len(captions)} lines, but there are {len(pictures)} tiles; write one line for each, row by "
                 "row from the top left"
             )
-        return io.NodeOutput(captions, "\n".join(captions))
+        return io.NodeOutput(tuple(captions), tile_text(captions))

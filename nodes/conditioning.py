@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -12,8 +13,9 @@ from comfy_api.latest import io
 from ..supir_core.captions.text import tile_lines
 from ..supir_core.restoration import prompts
 from ..supir_core.sdxl.conditioning import SIZE_CONDITION
-from .host import CATEGORY
-from .inputs import setting_input
+from ..supir_core.sdxl.tokens import mend
+from .host import CATEGORY, SupirTileCaptionsType
+from .inputs import prompt_weights_input, setting_input
 from .options import TILE
 
 NAMES = ("height", "width", "crop_h", "crop_w", "target_height", "target_width")
@@ -23,18 +25,29 @@ SIZES = dict(zip(NAMES, SIZE_CONDITION, strict=True))
 Conditioning = list[tuple[Any, dict[str, Any]]]
 
 
-def encode_text(clip: comfy.sd.CLIP, text: str) -> Conditioning:
-    """A prompt with SUPIR's size condition."""
+TileCaptions = tuple[str, ...]
+"""What travels in a SUPIR_TILE_CAPTIONS socket: a caption for each tile, row by row from the top left."""
+
+
+def as_written(text: str) -> str:
+    """A prompt that ComfyUI's tokenizer takes word for word: escaped brackets weight nothing, and no embedding is named."""
+    return re.sub(r"[()]", r"\\\g<0>", text).replace("embedding:", "embedding :")
+
+
+def encode_text(clip: comfy.sd.CLIP, text: str, prompt_weights: bool = False) -> Conditioning:
+    """A prompt with SUPIR's size condition, as it is written or in ComfyUI's prompt syntax."""
     if clip is None:
         raise ValueError("the checkpoint has no text encoder; connect the CLIP of an SDXL checkpoint")
-    return clip.encode_from_tokens_scheduled(clip.tokenize(text), add_dict=dict(SIZES))
+    text = mend(text)
+    tokens = clip.tokenize(text if prompt_weights else as_written(text))
+    return clip.encode_from_tokens_scheduled(tokens, add_dict=dict(SIZES))
 
 
 def encode_prompts(
-    clip: comfy.sd.CLIP, captions: Sequence[str], positive: str, negative: str
+    clip: comfy.sd.CLIP, captions: Sequence[str], positive: str, negative: str, prompt_weights: bool = False
 ) -> tuple[Conditioning, Conditioning]:
     """Captions with the quality words, one for each tile where there are several, and the negative prompt."""
-    encode = partial(map, partial(encode_text, clip))
+    encode = partial(map, partial(encode_text, clip, prompt_weights=prompt_weights))
     positives, last = prompts.encode_prompts(encode, captions, positive, negative)
     if len(positives) == 1:
         return positives[0], last
@@ -53,7 +66,6 @@ class SupirConditioning(io.ComfyNode):
             description="Encodes what the picture shows, followed by the paper's quality words, and the negative prompt, "
             "with the size condition that SUPIR was trained with.",
             search_aliases=["supir prompt", "supir conditioner", "caption", "SUPIR_conditioner"],
-            is_input_list=True,
             inputs=[
                 io.Clip.Input("clip", tooltip="SDXL's text encoders, of the base checkpoint."),
                 io.String.Input(
@@ -62,7 +74,7 @@ class SupirConditioning(io.ComfyNode):
                     default="",
                     dynamic_prompts=False,
                     tooltip="What the picture shows. Trust a captioner for scenery; for portraits and anything with text "
-                    "or logos write a short noun phrase yourself. A list of texts is one for each tile.",
+                    "or logos write a short noun phrase yourself.",
                 ),
                 io.Boolean.Input(
                     "line_per_tile",
@@ -72,6 +84,12 @@ class SupirConditioning(io.ComfyNode):
                 ),
                 setting_input("positive", id="positive_words", advanced=True),
                 setting_input("negative", id="negative_words", advanced=True),
+                prompt_weights_input(),
+                SupirTileCaptionsType.Input(
+                    "tile_captions",
+                    optional=True,
+                    tooltip="From SUPIR Caption Tiles: a caption for each tile, in place of `caption`.",
+                ),
             ],
             outputs=[
                 io.Conditioning.Output(display_name="positive", tooltip="Caption and quality words."),
@@ -82,13 +100,13 @@ class SupirConditioning(io.ComfyNode):
     @classmethod
     def execute(
         cls,
-        clip: list[comfy.sd.CLIP],
-        caption: list[str],
-        line_per_tile: list[bool],
-        positive_words: list[str],
-        negative_words: list[str],
+        clip: comfy.sd.CLIP,
+        caption: str,
+        line_per_tile: bool,
+        positive_words: str,
+        negative_words: str,
+        prompt_weights: bool = False,
+        tile_captions: TileCaptions | None = None,
     ) -> io.NodeOutput:
-        captions = list(caption)
-        if line_per_tile[0] and len(captions) == 1:
-            captions = tile_lines(captions[0])
-        return io.NodeOutput(*encode_prompts(clip[0], captions, positive_words[0], negative_words[0]))
+        captions = tile_captions or (tile_lines(caption) if line_per_tile else [caption])
+        return io.NodeOutput(*encode_prompts(clip, captions, positive_words, negative_words, prompt_weights))

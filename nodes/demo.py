@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -30,14 +31,14 @@ class DemoClip:
         self.text = text
 
     def tokenize(self, text: str, **options: Any) -> str:
-        """Leave the text to ``encode_from_tokens_scheduled``."""
-        return text
+        """The text without the escapes of ComfyUI's syntax, for ``encode_from_tokens_scheduled``; weights are not read."""
+        return re.sub(r"\\([()])", r"\1", text)
 
     def encode_from_tokens_scheduled(
         self, tokens: str, add_dict: Mapping[str, Any] | None = None, **options: Any
     ) -> list[Any]:
         """A CONDITIONING."""
-        encoded = self.text.encode([tokens])
+        (encoded,) = self.text.encode([tokens])
         pooled = encoded.vector[:, : self.text.pooled_width]
         return [[encoded.context, {"pooled_output": pooled, **(add_dict or {})}]]
 

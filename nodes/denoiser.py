@@ -39,6 +39,7 @@ from .wrappers import (
     reserving,
     tell_levels,
 )
+from .wrong_crop import warn_of_crops
 
 FEATURE_SHARE = 1.2
 """Memory of a call against the UNet's alone.
@@ -167,6 +168,7 @@ def apply_supir(model: ModelPatcher, weights: SupirWeights, z_lq: Tensor, streng
     watch_prediction(changed, KEY, "SUPIR")
     changed.set_additional_models(KEY, [weights.adaptor.clone()])
     AdaptorWrappers(scaled_latent(model, z_lq, "z_lq"), strength).register(changed)
+    warn_of_crops(changed, KEY, z_lq, "SUPIR Encode")
     return changed
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from inspect import signature
 from typing import Any
 
 from comfy.model_patcher import ModelPatcher
@@ -12,14 +13,16 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..supir_core.restoration.denoiser import LinearSchedule
+from ..supir_core.supir.denoiser import UNGUIDED
 from ..supir_core.supir.sampling import restore_towards
 from .host import CATEGORY, KEY
 from .inputs import schedule_inputs, setting_input
+from .notices import warn
 from .options import CHURNED, LEVELS, SIGMA, Z_CENTER, scaled_latent, with_levels
 from .prediction import watch_prediction
 from .wrappers import on_device, replace_wrappers
 
-GUIDANCE_KEY = KEY + "_guidance"
+GUIDANCE_KEY, CENTER_KEY = KEY + "_guidance", KEY + "_center"
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,8 @@ class LinearCfg:
     ) -> Tensor:
         """As released, the scale follows the noise level after churn."""
         guider, told = executor.class_obj, with_levels(model_options or {}, timestep)
+        if not has_one_scale(guider):
+            return executor(x, timestep, told, seed)
         scale = self.scale(told["transformer_options"], timestep)
         if guider.conds.get("negative") is None and scale != 1:
             raise ValueError(
@@ -55,6 +60,21 @@ class LinearCfg:
         if self.cfg.start == self.cfg.end:
             return self.cfg.end
         return self.cfg.at(options[CHURNED] if CHURNED in options else timestep.flatten()[0].item())
+
+    def begin(self, executor: Any, *given: Any, **more: Any) -> Tensor:
+        """An OUTER_SAMPLE wrapper that warns where the scale cannot act."""
+        guider = executor.class_obj
+        if self.cfg != UNGUIDED and not has_one_scale(guider):
+            warn(
+                f"the CFG of SUPIR Guidance does not act: {type(guider).__name__} has scales of its own, set those; "
+                "or use CFGGuider"
+            )
+        return executor(*given, **more)
+
+
+def has_one_scale(guider: Any) -> bool:
+    """Whether a guider has one CFG scale; DualCFGGuider's, for one, has two."""
+    return "cfg" in signature(guider.set_cfg).parameters
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,8 +116,9 @@ def apply_guidance(
     watch_prediction(changed, GUIDANCE_KEY, "SUPIR Guidance")
     restoring = restoration_scale > 0 and z_center is not None
     latents = {Z_CENTER: scaled_latent(model, z_center, "z_center")} if restoring else {}
-    wrappers = {WrappersMP.OUTER_SAMPLE: on_device(latents), WrappersMP.PREDICT_NOISE: LinearCfg(cfg)}
-    replace_wrappers(changed, GUIDANCE_KEY, wrappers)
+    linear = LinearCfg(cfg)
+    replace_wrappers(changed, GUIDANCE_KEY, {WrappersMP.OUTER_SAMPLE: linear.begin, WrappersMP.PREDICT_NOISE: linear})
+    replace_wrappers(changed, CENTER_KEY, {WrappersMP.OUTER_SAMPLE: on_device(latents)})
     functions = changed.model_options.get("sampler_post_cfg_function", [])
     kept = [function for function in functions if not isinstance(function, Restoration)]
     if restoring:

@@ -26,6 +26,7 @@ FOLDERS = ("model_patches", "checkpoints")
 
 SupirModelType = io.Custom("SUPIR_MODEL")
 SupirCaptionerType = io.Custom("SUPIR_CAPTIONER")
+SupirTileCaptionsType = io.Custom("SUPIR_TILE_CAPTIONS")
 
 
 def require_comfyui() -> None:

@@ -49,6 +49,18 @@ def seed_input(**changes: Any) -> io.Input:
     return setting_input("seed", control_after_generate=True, **changes)
 
 
+def prompt_weights_input() -> io.Boolean.Input:
+    """How prompts are read."""
+    return io.Boolean.Input(
+        "prompt_weights",
+        default=False,
+        optional=True,  # workflows in API form from before it have none
+        advanced=True,
+        tooltip="Read prompts in ComfyUI's syntax: (word:1.2) weighs a word, embedding:name takes an embedding. Off: they are "
+        "taken as written, brackets and all, as SUPIR was published.",
+    )
+
+
 def tile_inputs() -> list[io.Input]:
     """The numbers of a tile grid."""
     return [setting_input("tile"), setting_input("overlap", default=256)]

@@ -29,6 +29,9 @@ INSTANTIR_RUN = "instantir_run"
 PREVIEWS = "instantir_previews"
 """Where InstantIR Sampler asks for the previews."""
 
+PROMPT, PROMPTS = "instantir_prompt", "instantir_prompts"
+"""The guider's name for the prompt that an entry of a CONDITIONING is of, and those of the prompts of a call, by number."""
+
 TILES = "supir_tiles"
 """Which tiles the rows of a call are of."""
 
@@ -87,7 +90,8 @@ def rows_for(z_lq: Tensor, x: Tensor, options: Mapping[str, Any]) -> Tensor:
         (height, width), (ours, theirs) = ([8 * side for side in t.shape[2:]] for t in (z_lq, x))
         raise ValueError(
             f"z_lq is of a picture of {width}x{height} pixels but one of {theirs}x{ours} is sampled. Sample a latent of "
-            "z_lq's size: the `empty` one of SUPIR Encode, or InstantIR Apply's z_lq itself. Conditioning on areas, and "
-            "other nodes that tile, cannot be used here: use SUPIR Tiles"
+            "z_lq's size: the `empty` one of SUPIR Encode, or InstantIR Apply's z_lq itself. In place of areas and of nodes "
+            "that tile, such as Ultimate SD Upscale, use SUPIR Tiles. In place of detailers, and inpaint crop and stitch, "
+            "crop the picture first and give the crop to SUPIR Encode or InstantIR Apply"
         )
     return z_lq.repeat(len(x) // len(z_lq), 1, 1, 1)

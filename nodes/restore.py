@@ -18,7 +18,7 @@ from ..supir_core.supir.settings import PRESETS
 from .conditioning import encode_prompts
 from .encode import read_stage1
 from .host import CATEGORY, SupirModelType, to_image, to_picture
-from .inputs import knob_input, seed_input, setting_input, tile_inputs
+from .inputs import knob_input, prompt_weights_input, seed_input, setting_input, tile_inputs
 from .loader import SupirWeights
 from .sampler import preset_input, sample
 from .vae import decode, with_dr_encoder
@@ -64,6 +64,7 @@ class SupirRestore(io.ComfyNode):
                 seed_input(),
                 *tile_inputs(),
                 setting_input("color_fix", advanced=True),
+                prompt_weights_input(),
             ],
             outputs=[
                 io.Image.Output(display_name="image", tooltip="The restored picture."),
@@ -86,6 +87,7 @@ class SupirRestore(io.ComfyNode):
         tile: int,
         overlap: int,
         color_fix: str,
+        prompt_weights: bool = False,
     ) -> io.NodeOutput:
         if preset == AUTO:
             preset = preset_for(supir_model.config)
@@ -95,7 +97,7 @@ class SupirRestore(io.ComfyNode):
         dr_vae = with_dr_encoder(vae, supir_model.dr_encoder, supir_model.name)
         placed, memory = canvas.place(picture), settings.vae_memory
         stage1 = read_stage1(vae, dr_vae, placed, memory, settings.restoration_scale > 0)
-        prompts = encode_prompts(clip, [caption], settings.positive, settings.negative)
+        prompts = encode_prompts(clip, [caption], settings.positive, settings.negative, prompt_weights)
         latent = sample(model, supir_model, *prompts, stage1.z_lq, stage1.z_center, settings)
         restored_picture = require_finite(decode(vae, latent, memory), "decoding")
         restored = finish(restored_picture, stage1.picture, picture, canvas, settings)

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+import comfy.sampler_helpers
+import torch
 from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
 from torch import Tensor
@@ -33,15 +35,28 @@ def sample(
     z_lq: Tensor,
     z_center: Tensor | None,
     settings: Settings,
+    mask: Tensor | None = None,
 ) -> Tensor:
-    """Restore ``z_lq``; latents are as ComfyUI has them, row i has the seed ``settings.seed + i``."""
+    """Restore ``z_lq``; latents are as ComfyUI has them, row i has the seed ``settings.seed + i``.
+
+    Where ``mask`` is 0 the result is ``z_lq`` itself.
+    """
     model = apply_supir(model, weights, z_lq, settings.control)
     model = apply_guidance(model, settings.cfg, settings.restoration_scale, z_center)
     model = apply_tiles(model, settings)
     sampler = sampler_object(settings.sampler, settings.s_churn, settings.s_noise)
     sigmas = schedule(settings.steps, settings.sampler)
+    start = start_latent(z_lq, mask)
+    return run_sampler(model, positive, negative, start, sampler, sigmas, settings.cfg.start, settings.seed, mask)
+
+
+def start_latent(z_lq: Tensor, mask: Tensor | None) -> Tensor:
+    """Empty where all is sampled, as published, and ``z_lq`` where any of it stays."""
     empty = z_lq.new_zeros(z_lq.shape)
-    return run_sampler(model, positive, negative, empty, sampler, sigmas, settings.cfg.start, settings.seed)
+    if mask is None:
+        return empty
+    sampled = comfy.sampler_helpers.prepare_mask(mask, z_lq.shape, z_lq.device)
+    return torch.where(sampled < 1, z_lq, empty)
 
 
 def preset_input(options: Sequence[str], default: str, more: str) -> io.Combo.Input:
@@ -72,7 +87,9 @@ class SupirSampler(io.ComfyNode):
                 SupirModelType.Input("supir_model", tooltip="From SUPIR Load Model."),
                 io.Conditioning.Input("positive", tooltip="From SUPIR Conditioning."),
                 io.Conditioning.Input("negative", tooltip="From SUPIR Conditioning."),
-                io.Latent.Input("z_lq", tooltip="From SUPIR Encode."),
+                io.Latent.Input(
+                    "z_lq", tooltip="From SUPIR Encode. Where a noise mask leaves it out, it stays as it is."
+                ),
                 preset_input((*PRESETS, CUSTOM), DEFAULT_PRESET, "custom: the numbers below."),
                 seed_input(),
                 *tile_inputs(),
@@ -113,8 +130,9 @@ class SupirSampler(io.ComfyNode):
         settings = settings_of(custom) if preset == CUSTOM else PRESETS[preset]
         settings = replace(settings, seed=seed, tile=tile, overlap=overlap)
         center = z_center["samples"] if z_center else None
-        latent = sample(model, supir_model, positive, negative, z_lq["samples"], center, settings)
-        return io.NodeOutput({"samples": latent})
+        mask = z_lq.get("noise_mask")
+        latent = sample(model, supir_model, positive, negative, z_lq["samples"], center, settings, mask)
+        return io.NodeOutput({**z_lq, "samples": latent})
 
 
 def settings_of(custom: dict[str, Any]) -> Settings:

@@ -38,8 +38,11 @@ def run_sampler(
     sigmas: Tensor,
     cfg: float,
     seed: int,
+    mask: Tensor | None = None,
 ) -> Tensor:
     """Sample from a latent as ComfyUI has it, under noise whose row i has the seed ``seed + i``.
+
+    Where ``mask`` is 0 the latent stays as it is, where it is 1 it is sampled; of any size, ``None`` is 1 throughout.
 
     Raises:
         NotFiniteError: the networks give values that are not finite.
@@ -54,6 +57,7 @@ def run_sampler(
         latent,
         sampler,
         sigmas,
+        denoise_mask=mask,
         callback=latent_preview.prepare_callback(model, len(sigmas) - 1),
         disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
         seed=seed,

@@ -27,14 +27,26 @@ from ...supir_core.sdxl.config import LATENT_PIXELS
 from ..conditioning import NAMES
 from ..denoiser import check_model
 from ..host import attention
-from ..options import INSTANTIR_CALL, INSTANTIR_RUN, PREVIEWS, TILE_KEY, TILES, rows_for, scaled_latent, schedule_sigma
+from ..options import (
+    INSTANTIR_CALL,
+    INSTANTIR_RUN,
+    PREVIEWS,
+    PROMPT,
+    PROMPTS,
+    TILE_KEY,
+    TILES,
+    rows_for,
+    scaled_latent,
+    schedule_sigma,
+)
 from ..prediction import watch_prediction
 from ..wrappers import Options, UNetInputs, before_model, before_unet, replace_wrappers, reserving, tell_levels
+from ..wrong_crop import warn_of_crops
 from .loader import InstantIRNetworks, InstantIRWeights
 
 KEY = "instantir"
-POSITIVE = 0
-"""How ComfyUI numbers the rows of the positive prompt; those of the negative one are 1."""
+POSITIVE = "positive"
+"""What every guider calls the prompt that the preview is of."""
 
 AGGREGATOR_SHARE = 2.0
 """Memory of a call against the UNet's alone: the aggregator's encoder sees two pictures, one above the other."""
@@ -87,8 +99,7 @@ class InstantIRWrappers:
 
     Attributes:
         z_lq: latent of the damaged picture, scaled, ``(B, 4, h, w)``.
-        features: DINOv2 features of the pictures, ``(B, 257, width)``, and of none, ``(1, 257, width)``, in the order
-            in which ComfyUI numbers prompts.
+        features: DINOv2 features of the pictures, ``(B, 257, width)``, and of none, ``(1, 257, width)``.
         control: how strongly and when the picture is followed.
         adaptive: mode of adaptive restoration.
     """
@@ -104,6 +115,7 @@ class InstantIRWrappers:
             WrappersMP.OUTER_SAMPLE: self.open_run,
             WrappersMP.PREPARE_SAMPLING: reserving(AGGREGATOR_SHARE),
             WrappersMP.PREDICT_NOISE: tell_levels,
+            WrappersMP.CALC_COND_BATCH: tell_prompts,
             WrappersMP.APPLY_MODEL: before_model(self.prepare),
             WrappersMP.DIFFUSION_MODEL: before_unet(self.steer),
         }
@@ -122,10 +134,12 @@ class InstantIRWrappers:
         *rest: Any,
         **more: Any,
     ) -> Tensor:
-        """Begin a sampling with nothing kept, under the size condition of what the networks see at once."""
+        """Begin a sampling with nothing kept, the prompts under the size of what the networks see at once, each with its name."""
         guider = executor.class_obj
         sizes = size_condition(guider.model_patcher, latent)
-        guider.conds = {name: [{**entry, **sizes} for entry in some] for name, some in guider.conds.items()}
+        guider.conds = {
+            name: [{**entry, **sizes, PROMPT: name} for entry in some] for name, some in guider.conds.items()
+        }
         options = guider.model_options["transformer_options"]
         correction = Correction(self.control, Adaptive(self.adaptive), sigmas.cpu())
         options[INSTANTIR_RUN] = Run(correction, self.z_lq.to(guider.model_patcher.load_device), options.get(PREVIEWS))
@@ -174,7 +188,7 @@ class InstantIRWrappers:
 
         residuals = run.correction.residuals(
             call.networks.aggregator,
-            rows_of(call, x, timesteps, y, transformer_options["cond_or_uncond"]),
+            rows_of(call, x, timesteps, y, prompts_of(transformer_options)),
             schedule_sigma(transformer_options, call.sigma),
             predict,
             transformer_options.get(TILES, ()),
@@ -190,7 +204,7 @@ class InstantIRWrappers:
         branched: bool,
     ) -> list[KeyValue]:
         """Keys and values of the image tokens for the rows of a call: prompts, then tiles, then pictures."""
-        prompts, tiles = options["cond_or_uncond"], len(options.get(TILES, ())) or 1
+        prompts, tiles = [of_none(name) for name in prompts_of(options)], len(options.get(TILES, ())) or 1
         read = run.read(networks, self.features, branched, embedding)
         pictures = len(embedding) // len(prompts) // tiles
         return image_rows(read, networks.adapter.modulations(embedding), prompts, pictures, tiles)
@@ -208,7 +222,24 @@ def size_condition(model: ModelPatcher, latent: Tensor) -> dict[str, int]:
     return dict(zip(NAMES, (height, width, 0, 0, height, width), strict=True))
 
 
-def rows_of(call: Call, x: Tensor, timesteps: Tensor, y: Tensor, prompts: Sequence[int]) -> Rows:
+def tell_prompts(executor: Any, model: Any, conds: Sequence[Any], x: Tensor, timestep: Tensor, told: Options) -> Any:
+    """A CALC_COND_BATCH wrapper: the names of the prompts, which each guider puts into an order of its own."""
+    names = tuple(entries[0].get(PROMPT) if entries else None for entries in conds)
+    options = {**told.get("transformer_options", {}), PROMPTS: names}
+    return executor(model, conds, x, timestep, {**told, "transformer_options": options})
+
+
+def prompts_of(options: Mapping[str, Any]) -> list[str | None]:
+    """The name of the prompt that each chunk of a call's rows is of."""
+    return [options[PROMPTS][number] for number in options["cond_or_uncond"]]
+
+
+def of_none(name: str | None) -> bool:
+    """Whether a prompt is guided away from, or is none of the guider's: it goes with the features of no picture."""
+    return name is None or "negative" in name
+
+
+def rows_of(call: Call, x: Tensor, timesteps: Tensor, y: Tensor, prompts: Sequence[str | None]) -> Rows:
     """The rows of a call as the library has them."""
     positive = prompts.index(POSITIVE) if POSITIVE in prompts else None
     return Rows(x[:, :4], call.sigma, timesteps, y, call.z_lq.to(x), len(prompts), positive)
@@ -282,4 +313,5 @@ def apply_instantir(
     watch_prediction(changed, KEY, "InstantIR")
     changed.set_additional_models(KEY, [weights.networks.clone()])
     InstantIRWrappers(scaled, features, control, adaptive).register(changed)
+    warn_of_crops(changed, KEY, z_lq, "InstantIR Apply")
     return changed

@@ -28,16 +28,18 @@ def sample(
     seed: int,
     steps: int,
     cfg: float,
+    mask: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """The restored latent and the previews of all steps, ``(steps * B, 4, h, w)``, as ComfyUI has latents.
 
-    Row i of the noise has the seed ``seed + i``. Without a preview there is one of zeros.
+    Row i of the noise has the seed ``seed + i``. Where ``mask`` is 0 the latent stays as it is. Without a preview there is one
+    of zeros.
     """
     model = model.clone()
     previews = Previews()
     model.model_options["transformer_options"][PREVIEWS] = previews
     sampler = comfy.samplers.KSAMPLER(supir_sampler, {"sampling": sample_ddpm})
-    latent = run_sampler(model, positive, negative, z_lq, sampler, instantir_sigmas(steps), cfg, seed)
+    latent = run_sampler(model, positive, negative, z_lq, sampler, instantir_sigmas(steps), cfg, seed, mask)
     shown = torch.cat(previews.steps).cpu() if previews.steps else torch.zeros_like(latent)
     return latent, model.model.process_latent_out(shown)
 
@@ -79,7 +81,11 @@ class InstantIRSampler(io.ComfyNode):
                 io.Model.Input("model", tooltip="From InstantIR Apply, with SUPIR Tiles for large pictures."),
                 io.Conditioning.Input("positive", tooltip="What the picture should be like; see InstantIR Apply."),
                 io.Conditioning.Input("negative", tooltip="What to keep away from."),
-                io.Latent.Input("z_lq", tooltip="From InstantIR Apply: sampling starts from it, under noise."),
+                io.Latent.Input(
+                    "z_lq",
+                    tooltip="From InstantIR Apply: sampling starts from it, under noise. Where a noise mask leaves it out, it stays as it "
+                    "is.",
+                ),
                 seed_input(),
                 setting_input("steps", InstantSettings),
                 setting_input("cfg", InstantSettings),
@@ -105,5 +111,6 @@ class InstantIRSampler(io.ComfyNode):
         steps: int,
         cfg: float,
     ) -> io.NodeOutput:
-        latent, previews = sample(model, positive, negative, z_lq["samples"], seed, steps, cfg)
-        return io.NodeOutput({"samples": latent}, {"samples": previews})
+        mask = z_lq.get("noise_mask")
+        latent, previews = sample(model, positive, negative, z_lq["samples"], seed, steps, cfg, mask)
+        return io.NodeOutput({**z_lq, "samples": latent}, {"samples": previews})

@@ -1,15 +1,9 @@
-"""What a language model says of a picture, made a prompt: one paragraph, to the point, as long as CLIP reads."""
+"""What a language model says of a picture, made a prompt: one paragraph, to the point."""
 
 from __future__ import annotations
 
-import logging
 import re
-from collections.abc import Callable
-
-log = logging.getLogger(__name__)
-
-CLIP_TOKENS = 77
-"""What CLIP reads of a prompt, its begin and end tokens among them."""
+from collections.abc import Sequence
 
 THOUGHTS = re.compile(r"<think>.*?</think>|^.*?</think>", re.DOTALL)
 MARKUP = re.compile(r"^\s*(?:#{1,6}|[-*+•]|\d+[.)])\s+|\*\*|__|`", re.MULTILINE)
@@ -49,38 +43,12 @@ def clean(text: str, finished: bool = True) -> str:
     return text[:1].upper() + text[1:]
 
 
-def fit(text: str, count: Callable[[str], int], limit: int = CLIP_TOKENS) -> str:
-    """The first sentences of a caption that fit a prompt; what is left out is told in a warning.
-
-    A first sentence that is too long by itself is cut at a word.
-
-    Args:
-        text: the caption, clean.
-        count: tokens of a text, with those that CLIP adds.
-        limit: of the tokens.
-    """
-    if count(text) <= limit:
-        return text
-    sentences = SENTENCE_END.split(text)
-    kept = _longest(sentences, count, limit) or _longest(sentences[0].split(), count, limit)
-    log.warning(
-        "the caption has %d tokens and CLIP reads %d; left out: %s",
-        count(text),
-        limit,
-        text[len(kept) :].strip(),
-    )
-    return kept
-
-
-def _longest(parts: list[str], count: Callable[[str], int], limit: int) -> str:
-    """The longest beginning of the parts, joined by spaces, that is within the limit."""
-    for end in range(len(parts), 0, -1):
-        if count(joined := " ".join(parts[:end])) <= limit:
-            return joined
-    return ""
-
-
 def tile_lines(text: str) -> list[str]:
     """The captions of tiles, a line each; a line that is blank is an empty caption, the end of the last line is none."""
     lines = text.replace("\r\n", "\n").replace("\r", "\n").removesuffix("\n").split("\n")
     return [line.strip() for line in lines]
+
+
+def tile_text(captions: Sequence[str]) -> str:
+    """The text that ``tile_lines`` reads the captions from."""
+    return "".join(f"{caption}\n" for caption in captions)

@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..captions.text import tile_lines
+from ..captions.text import tile_lines, tile_text
 from ..files.writing import write_whole
 
 UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
@@ -35,8 +35,7 @@ def read_captions(source: Path, tiles: bool) -> tuple[str, ...] | None:
 
 def write_captions(file: Path, lines: Sequence[str]) -> None:
     """Write captions, a line each, whole or not at all."""
-    text = "".join(f"{line}\n" for line in lines)
-    write_whole(file, lambda out: out.writelines([text.encode()]))
+    write_whole(file, lambda out: out.writelines([tile_text(lines).encode()]))
 
 
 def _decode(file: Path) -> str:

@@ -12,7 +12,6 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ..captions.protocol import Captioner, tile_pictures
-from ..captions.text import fit
 from ..files.pictures import read_picture
 from ..restoration.canvas import plan_canvas
 from ..supir.model import SupirModel
@@ -81,8 +80,6 @@ def stage1_of(picture: Tensor, task: Task, model: SupirModel) -> Tensor:
 def describe(
     stage1: Tensor, captioner: Captioner, model: SupirModel, latent_tile: tuple[int, int] | None
 ) -> tuple[str, ...]:
-    """The caption of a picture, or those of its tiles of some size and overlap, no longer than CLIP reads."""
+    """The caption of a picture, or those of its tiles of some size and overlap."""
     pictures = tile_pictures(stage1, latent_tile) if latent_tile else [stage1[0]]
-    tokenizer = model.text.tokenizer
-    texts = (text for picture in pictures for text in captioner.caption([picture]))
-    return tuple(fit(text, lambda words: len(tokenizer(words).input_ids)) for text in texts)
+    return tuple(text for picture in pictures for text in captioner.caption([picture]))

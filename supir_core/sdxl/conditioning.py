@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -38,8 +39,14 @@ class Conditioning:
 
     @classmethod
     def concatenate(cls, parts: Sequence[Conditioning]) -> Conditioning:
-        """Rows of all the parts, in order."""
-        return cls(torch.cat([part.context for part in parts]), torch.cat([part.vector for part in parts]))
+        """Rows of all the parts, in order.
+
+        Shorter contexts are repeated to the length of the longer ones, which changes nothing of what attention takes from
+        them.
+        """
+        length = math.lcm(*(part.context.shape[1] for part in parts))
+        contexts = [part.context.repeat(1, length // part.context.shape[1], 1) for part in parts]
+        return cls(torch.cat(contexts), torch.cat([part.vector for part in parts]))
 
     def with_sizes(self, sizes: Sequence[float]) -> Conditioning:
         """The same text under another size condition."""

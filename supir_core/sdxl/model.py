@@ -131,10 +131,9 @@ class SdxlModel:
         key = tuple(texts)
         if key not in self._prompts:
             with self.at_work(whole=[self.text]):
-                encoded = self.text.encode(list(texts))
-            rows = zip(encoded.context.split(1), encoded.vector.split(1), strict=True)
+                encoded = self.text.encode(texts)
             self._prompts.clear()
-            self._prompts[key] = [Conditioning(*row) for row in rows]
+            self._prompts[key] = encoded
         return self._prompts[key]
 
     @cached_property

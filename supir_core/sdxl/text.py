@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,8 +13,7 @@ from torch import Tensor, nn
 from .conditioning import Conditioning
 from .config import HEAD_WIDTH, Shapes
 from .memory import upload
-
-log = logging.getLogger(__name__)
+from .tokens import token_chunks
 
 TOKENIZER = "openai/clip-vit-large-patch14"
 """Both encoders share this tokenizer; the hub's id, or any folder with its vocab.json and merges.txt."""
@@ -77,32 +75,34 @@ class TextEncoders(nn.Module):
                 module.position_ids = torch.arange(module.position_ids.shape[-1])[None]  # type: ignore
 
     @torch.no_grad()
-    def encode(self, texts: Sequence[str]) -> Conditioning:
-        """Encode prompts, each cut at CLIP's 77 tokens with a warning.
+    def encode(self, texts: Sequence[str]) -> list[Conditioning]:
+        """Encode prompts as they are written; those of more than 75 tokens in chunks, one after the other.
 
         Returns:
-            Conditioning of one row a text, context ``(B, 77, L + G)``, in float32.
+            Conditioning of 1 row for each text: the context of its chunks, ``(1, 77 * chunks, L + G)``, and the pooled text
+            of the first, in float32.
         """
-        tokens, ends = self._tokenize(texts)
-        context_l = _penultimate(self.clip_l, tokens)[0]
-        # OpenCLIP pads with 0 where CLIP-L pads with the end token
-        after_end = torch.arange(tokens.shape[1], device=tokens.device) > ends[:, None]
-        context_g, last = _penultimate(self.clip_g, tokens.masked_fill(after_end, 0))
-        pooled = last[torch.arange(len(tokens), device=ends.device), ends] @ self.text_projection
-        return Conditioning.from_text(torch.cat([context_l, context_g], dim=-1).float(), pooled.float())
+        chunks = [token_chunks(self.tokenizer, text) for text in texts]
+        counts = [len(some) for some in chunks]
+        context, pooled = self._read([chunk for some in chunks for chunk in some])
+        rows = zip(context.split(counts), pooled.split(counts), strict=True)
+        return [Conditioning.from_text(some.flatten(0, 1)[None], first[:1]) for some, first in rows]
 
-    def _tokenize(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
-        """Token ids ``(B, 77)`` and the place of each row's end token ``(B,)``."""
+    def _read(self, chunks: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
+        """Context ``(N, 77, L + G)`` and pooled text ``(N, G)`` of chunks of tokens."""
+        device = self.text_projection.device
+        ends = upload(torch.tensor([len(chunk) - 1 for chunk in chunks]), device)
+        # OpenCLIP pads with 0 where CLIP-L pads with the end token
+        tokens_l, tokens_g = (upload(self._padded(chunks, pad), device) for pad in (self.tokenizer.eos_token_id, 0))
+        context_l = _penultimate(self.clip_l, tokens_l)[0]
+        context_g, last = _penultimate(self.clip_g, tokens_g)
+        pooled = last[torch.arange(len(chunks), device=device), ends] @ self.text_projection
+        return torch.cat([context_l, context_g], dim=-1).float(), pooled.float()
+
+    def _padded(self, chunks: Sequence[Sequence[int]], pad: int) -> Tensor:
+        """Token ids ``(N, 77)``."""
         length = self.clip_l.config.max_position_embeddings
-        for text in texts:
-            count = len(self.tokenizer(text).input_ids)
-            if count > length:
-                log.warning("the prompt has %d tokens, the last %d are cut: %s", count, count - length, text)
-        batch = self.tokenizer(
-            list(texts), padding="max_length", max_length=length, truncation=True, return_tensors="pt"
-        )
-        ids = upload(batch.input_ids, self.text_projection.device)
-        return ids, (ids == self.tokenizer.eos_token_id).int().argmax(dim=1)
+        return torch.tensor([[*chunk, *[pad] * (length - len(chunk))] for chunk in chunks])
 
 
 def load_tokenizer(source: str | Path | None = None) -> Any:

@@ -1,12 +1,8 @@
 """What is left of a caption."""
 
-import logging
-
 import pytest
 
-from supir_core.captions.text import clean, fit
-from supir_core.command.demo import TOKENIZER_FOLDER, WEIGHTS
-from supir_core.sdxl.text import load_tokenizer
+from supir_core.captions.text import clean
 
 
 @pytest.mark.parametrize(
@@ -44,30 +40,3 @@ def test_a_fragment_is_left_out_where_the_model_was_stopped():
 def test_cleaning_twice_changes_nothing():
     once = clean("The image shows the photo of a boat.\nIn this image, a dog.")
     assert clean(once) == once
-
-
-@pytest.fixture(scope="module")
-def count():
-    tokenizer = load_tokenizer(WEIGHTS / TOKENIZER_FOLDER)
-    return lambda text: len(tokenizer(text).input_ids)
-
-
-def test_a_long_caption_ends_with_a_sentence_and_a_warning(count, caplog):
-    sentence = "a red boat lies in the harbour of a small town."
-    text = " ".join([sentence] * 20)
-    with caplog.at_level(logging.WARNING):
-        kept = fit(text, count)
-    assert kept.endswith("town.")
-    assert count(kept) <= 77 < count(f"{kept} {sentence}")
-    assert "left out: a red boat" in caplog.text
-
-
-def test_a_long_sentence_is_cut_at_a_word(count):
-    kept = fit("harbour " * 200, count)
-    assert set(kept.split()) == {"harbour"}
-    assert count(kept) <= 77 < count(f"{kept} harbour")
-
-
-def test_a_caption_that_fits_is_left_alone(count, caplog):
-    assert fit("A boat. A dog.", count) == "A boat. A dog."
-    assert not caplog.records

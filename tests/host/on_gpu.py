@@ -49,8 +49,8 @@ def results(run, pack, instantir, gpu=None):
     )
 
     def prompts(*captions):
-        words = {"positive_words": ["sharp"], "negative_words": ["blurred"]}
-        return run("SupirConditioning", clip=[clip], caption=list(captions), line_per_tile=[False], **words)
+        words = {"positive_words": "sharp", "negative_words": "blurred", "line_per_tile": False}
+        return run("SupirConditioning", clip=clip, caption="", tile_captions=captions, **words)
 
     positive, negative = prompts("a boat", "a dog", "a tree")
     sampling = {

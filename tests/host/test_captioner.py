@@ -102,8 +102,8 @@ def test_tiles_are_described_in_the_order_of_the_samplers_tiles(run, height, wid
         overlap=0,
         **{**ASKED, "seed": 2**64 - 2},
     )
-    assert captions == list(Painter.NAMES)
-    assert lines == "red\ngreen\nblue\nyellow"
+    assert captions == Painter.NAMES
+    assert lines == "red\ngreen\nblue\nyellow\n"
     assert [request.seed for request in painter.requests] == [2**64 - 2, 2**64 - 1, 0, 1]
 
 
@@ -119,8 +119,8 @@ def test_tiles_of_stage_1_are_those_of_the_sampler(run, pack):
         vae_tile=512,
     )
     captions, _ = run("SupirCaptionTiles", captioner=Painter(), image=encoded[2], tile=128, overlap=32, **ASKED)
-    words = {"line_per_tile": [False], "positive_words": [""], "negative_words": [""]}
-    positive, negative = run("SupirConditioning", clip=[clip], caption=captions, **words)
+    words = {"caption": "", "line_per_tile": False, "positive_words": "", "negative_words": ""}
+    positive, negative = run("SupirConditioning", clip=clip, tile_captions=captions, **words)
     settings = module(pack, "supir_core.supir.settings").preset("lightning", steps=1, tile=128, overlap=32)
     sample = module(pack, "nodes.sampler").sample
     z_lq = encoded[0]["samples"]
@@ -134,7 +134,7 @@ def test_edited_lines_are_one_for_each_tile(run, captioner, picture):
     geometry = {"tile": 64, "overlap": 0}
     asked = {**ASKED, "edited": "\n".join("abcdef")}
     captions, lines = run("SupirCaptionTiles", captioner=captioner, image=picture, **geometry, **asked)
-    assert (captions, lines) == (list("abcdef"), asked["edited"])
+    assert (captions, lines) == (tuple("abcdef"), asked["edited"] + "\n")
     with pytest.raises(ValueError, match="edited has 2 lines, but there are 6 tiles"):
         asked["edited"] = "one\ntwo"
         run("SupirCaptionTiles", captioner=captioner, image=picture, **geometry, **asked)

@@ -264,3 +264,18 @@ def test_an_encoder_that_is_not_dinov2_is_explained(small):
     read = module(small.pack, "nodes.instantir.node").picture_features
     with pytest.raises(ValueError, match=r"got clip_vision_model of width 1280; load .* facebook/dinov2-large"):
         read(Clip(), torch.rand(1, 3, 64, 64), 1024)
+
+
+def test_instantir_sampler_honours_a_noise_mask(run, small, instantir, prompts, z_lq):
+    def sampled(**mask):
+        latent = {"samples": small.model.model.process_latent_out(z_lq), **mask}
+        model, (negative, positive) = instantir(small.model), prompts
+        given = {"positive": positive, "negative": negative, "z_lq": latent, "seed": 0, "steps": 3, "cfg": 4.0}
+        return run("InstantIRSampler", model=model, **given)[0]["samples"]
+
+    mask = torch.zeros(1, 1, 128, 192)
+    mask[..., 96:] = 1
+    out, kept = sampled(noise_mask=mask), small.model.model.process_latent_out(z_lq)
+    assert torch.allclose(out[..., :12], kept[..., :12], atol=1e-5)
+    assert (out[..., 12:] - kept[..., 12:]).abs().max() > 1
+    assert torch.equal(sampled(noise_mask=torch.ones(1, 1, 128, 192)), sampled())

@@ -153,11 +153,11 @@ def test_the_split_nodes_give_what_the_one_node_gives(run, demo, picture):
     )
     positive, negative = run(
         "SupirConditioning",
-        clip=[demo["clip"]],
-        caption=["a face"],
-        line_per_tile=[False],
-        positive_words=[POSITIVE_PROMPT],
-        negative_words=[NEGATIVE_PROMPT],
+        clip=demo["clip"],
+        caption="a face",
+        line_per_tile=False,
+        positive_words=POSITIVE_PROMPT,
+        negative_words=NEGATIVE_PROMPT,
     )
     (latent,) = run(
         "SupirSampler",
@@ -186,15 +186,13 @@ def test_the_split_nodes_give_what_the_one_node_gives(run, demo, picture):
 
 
 def test_several_captions_are_one_for_each_tile(run, demo):
-    for caption, line_per_tile in ((["a sky", "a lake"], False), (["a sky\na lake"], True)):
-        positive, negative = run(
-            "SupirConditioning",
-            clip=[demo["clip"]],
-            caption=caption,
-            line_per_tile=[line_per_tile],
-            positive_words=["sharp"],
-            negative_words=["blur"],
-        )
+    words = {"clip": demo["clip"], "positive_words": "sharp", "negative_words": "blur"}
+    given = (
+        {"tile_captions": ("a sky", "a lake"), "line_per_tile": False},
+        {"caption": "a sky\na lake", "line_per_tile": True},
+    )
+    for captions in given:
+        positive, negative = run("SupirConditioning", **words, **{"caption": "", **captions})
         assert [entry[1]["supir_tile"] for entry in positive] == [0, 1]
         assert len(negative) == 1
 

@@ -214,3 +214,32 @@ def test_an_interrupt_stops_within_one_call_of_the_network(small, supir):
         small.restored(model)
     assert not finished
     management.interrupt_current_processing(False)
+
+
+def masked(run, small, z_lq, mask, preset="lightning"):
+    numbers = {"tile": 1024, "overlap": 256, "seed": 0, "preset": preset}
+    (latent,) = run(
+        "SupirSampler",
+        model=small.model,
+        supir_model=small.weights,
+        positive=small.conditioning("c0"),
+        negative=small.conditioning("uc"),
+        z_lq={**small.latent(z_lq), **({} if mask is None else {"noise_mask": mask})},
+        **numbers,
+    )
+    return latent
+
+
+def test_supir_sampler_honours_a_noise_mask(run, small, z_lq):
+    """A mask is of any size; where it is 1 nothing changes but through the networks, where it is 0 z_lq stays."""
+    mask = torch.zeros(1, 128, 192)
+    mask[..., 96:] = 1
+    latent = masked(run, small, z_lq, mask)
+    given, whole = small.latent(z_lq)["samples"], masked(run, small, z_lq, None)["samples"]
+    assert torch.allclose(latent["samples"][..., :12], given[..., :12], atol=1e-5)
+    assert (latent["samples"][..., 12:] - given[..., 12:]).abs().max() > 1
+    assert torch.equal(latent["noise_mask"], mask)
+    assert torch.equal(masked(run, small, z_lq, torch.ones(1, 128, 192))["samples"], whole)
+    half = masked(run, small, z_lq, torch.full((1, 16, 24), 0.5))["samples"]
+    assert half.isfinite().all()
+    assert not same(half, whole)

@@ -1,6 +1,6 @@
 """The text encoders against CLIP written out here, straight from the checkpoint's tensors."""
 
-import logging
+import sys
 
 import pytest
 import torch
@@ -8,9 +8,11 @@ import torch.nn.functional as F
 
 from supir_core.files.checkpoint import open_checkpoint
 from supir_core.restoration.prompts import full_prompt
-from supir_core.sdxl.blocks import timestep_embedding
-from supir_core.sdxl.conditioning import SIZE_CONDITION
+from supir_core.sdxl import tokens
+from supir_core.sdxl.blocks import TextContext, timestep_embedding
+from supir_core.sdxl.conditioning import SIZE_CONDITION, Conditioning
 from supir_core.sdxl.text import CLIP_G, CLIP_L, TokenizerNotFoundError, load_tokenizer
+from supir_core.sdxl.tokens import mend, token_chunks
 
 TEXTS = ["a photo of a boat, 32k", "blur"]
 
@@ -89,7 +91,7 @@ def test_context_and_pooled_text_are_clips(demo_model, tensors):
     padded_l = torch.tensor([row + [tokenizer.eos_token_id] * (77 - len(row)) for row in ids])
     padded_g = torch.tensor([row + [0] * (77 - len(row)) for row in ids])
     context_g, pooled = clip_g(tensors, padded_g, ends)
-    encoded = demo_model.text.encode(TEXTS)
+    encoded = Conditioning.concatenate(demo_model.text.encode(TEXTS))
     assert torch.allclose(encoded.context, torch.cat([clip_l(tensors, padded_l), context_g], -1), atol=1e-4)
     width = pooled.shape[1]
     assert torch.allclose(encoded.vector[:, :width], pooled, atol=1e-4)
@@ -98,16 +100,76 @@ def test_context_and_pooled_text_are_clips(demo_model, tensors):
 
 
 def test_a_batch_of_prompts_equals_them_one_by_one(demo_model):
-    both = demo_model.text.encode(TEXTS)
-    for i, text in enumerate(TEXTS):
-        assert torch.allclose(both.context[i], demo_model.text.encode([text]).context[0], atol=1e-5)
+    both = demo_model.text.encode([*TEXTS, "photo " * 100])
+    for one, text in zip(both, TEXTS, strict=False):
+        (alone,) = demo_model.text.encode([text])
+        assert torch.allclose(one.context, alone.context, atol=1e-5)
+        assert torch.allclose(one.vector, alone.vector, atol=1e-5)
 
 
-def test_a_prompt_that_is_too_long_is_cut_with_a_warning(demo_model, caplog):
-    with caplog.at_level(logging.WARNING):
-        encoded = demo_model.text.encode(["photo " * 100])
-    assert encoded.context.shape[1] == 77
-    assert "the last 25 are cut" in caplog.text
+def test_a_long_prompt_is_read_in_chunks_the_first_of_which_is_pooled(demo_model):
+    """As if the chunks were prompts of their own."""
+    words = [f"{color} photo" for color in ("high", "low", "old", "ultra")] * 20
+    ids = demo_model.text.tokenizer(" ".join(words), add_special_tokens=False).input_ids
+    texts = [demo_model.text.tokenizer.decode(ids[start : start + 75]) for start in (0, 75, 150)]
+    (whole,) = demo_model.text.encode([" ".join(words)])
+    parts = demo_model.text.encode(texts)
+    assert len(ids) == 160
+    assert torch.allclose(whole.context, torch.cat([part.context for part in parts], dim=1), atol=1e-5)
+    assert torch.allclose(whole.vector, parts[0].vector, atol=1e-5)
+
+
+@pytest.mark.parametrize(("count", "chunks"), [(0, 1), (1, 1), (75, 1), (76, 2), (150, 2), (151, 3)])
+def test_a_chunk_has_75_tokens(demo_model, count, chunks):
+    (encoded,) = demo_model.text.encode(["photo " * count])
+    assert encoded.context.shape[1] == 77 * chunks
+
+
+def test_conditions_of_different_lengths_go_together(demo_model):
+    """What attention takes from a text is the same when the text is repeated."""
+    model = demo_model
+    short, long = model.encode_texts(["a boat", "photo " * 100])
+    x, index = torch.randn(2, 4, 16, 16, generator=torch.Generator().manual_seed(0)), torch.tensor([500, 500])
+    both = Conditioning.concatenate([short, long])
+    with torch.no_grad():
+        together = model.unet(x, index, TextContext(both.context), both.vector)
+        alone = [
+            model.unet(x[[i]], index[[i]], TextContext(one.context), one.vector) for i, one in enumerate((short, long))
+        ]
+    assert (together - torch.cat(alone)).abs().max() < 1e-5 * together.abs().max()
+
+
+@pytest.mark.parametrize(
+    ("text", "mended"),
+    [
+        ("\u201cHello\u201d \u2018you\u2019", "\"Hello\" 'you'"),
+        ("\ufb01ne co\ufb00ee", "fine coffee"),
+        ("Tom &amp; Jerry &lt;3", "Tom & Jerry <3"),
+        ("Tom &amp;amp; Jerry", "Tom & Jerry"),
+        ("l\u00c3\u00a9on", "l\u00e9on"),
+        ("  a\n\tred \u00a0 boat ", "a red boat"),
+        ("Stra\u00dfe \U0001f600 \u5c71", "Stra\u00dfe \U0001f600 \u5c71"),
+        ("(a [photo:1.2]) embedding:x", "(a [photo:1.2]) embedding:x"),
+    ],
+)
+def test_damaged_text_is_mended(text, mended):
+    assert mend(text) == mended
+
+
+@pytest.mark.parametrize("name", ["endoftext", "startoftext", "ENDOFTEXT"])
+def test_the_name_of_a_control_token_is_text(demo_model, name):
+    tokenizer = demo_model.text.tokenizer
+    (chunk,) = token_chunks(tokenizer, f"a photo <|{name}|> of &lt;|{name}|&gt; a sky")
+    spelled = tokenizer(f"a photo <| {name} |> of <| {name} |> a sky", add_special_tokens=False).input_ids
+    assert chunk[1:-1] == spelled
+    assert not {tokenizer.bos_token_id, tokenizer.eos_token_id} & set(spelled)
+
+
+def test_without_ftfy_text_stays_and_the_log_says_so_once(monkeypatch, caplog):
+    monkeypatch.setitem(sys.modules, "ftfy", None)
+    tokens._tell_that_ftfy_is_missing.cache_clear()
+    assert [mend("\u201ca  boat\u201d"), mend("&amp;")] == ["\u201ca boat\u201d", "&"]
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
 
 
 def test_a_missing_tokenizer_says_what_to_download(tmp_path):

@@ -73,7 +73,7 @@ class Prompts:
 
     def __init__(self, text: TextEncoders, device: torch.device):
         texts = [full_prompt(caption, POSITIVE_PROMPT) for caption in CAPTIONS.values()]
-        encoded = text.encode([*texts, full_prompt("", POSITIVE_PROMPT), NEGATIVE_PROMPT, ""])
+        encoded = Conditioning.concatenate(text.encode([*texts, full_prompt("", POSITIVE_PROMPT), NEGATIVE_PROMPT, ""]))
         self.context, self.vector = encoded.context.to(device), encoded.vector.to(device)
 
     def rows(self, rows: Tensor) -> Conditioning:

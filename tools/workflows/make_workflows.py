@@ -85,7 +85,7 @@ def restore_4k_captioned(graph: Graph) -> None:
     graph.add("PreviewAny", 340, "The captions, a line for each tile", source=described["lines"])
     graph.note(*NOTES["captions"])
     graph.column("Prompts", 360)
-    prompts = graph.add("SupirConditioning", 400, clip=loaded.base["CLIP"], caption=described["captions"])
+    prompts = graph.add("SupirConditioning", 400, clip=loaded.base["CLIP"], tile_captions=described["captions"])
     sample_prompted(graph, loaded, stage1, prompts, preset="quality", **geometry)
 
 
