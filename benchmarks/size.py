@@ -33,7 +33,7 @@ from torch import Tensor
 from supir_core.command import demo
 from supir_core.restoration.denoiser import LinearSchedule
 from supir_core.restoration.noise import seeded_noise, start_latent
-from supir_core.restoration.tiling import tile_denoiser
+from supir_core.restoration.tiling import TilePlan, tile_denoiser
 from supir_core.sdxl.conditioning import Conditioning
 from supir_core.sdxl.config import LATENT_PIXELS
 from supir_core.sdxl.unet import UNet
@@ -85,7 +85,7 @@ def sampling_case(device: torch.device) -> Case:
 
     def run(z_lq: Tensor) -> Tensor:
         denoiser = GuidedDenoiser(unet, adaptor, z_lq, [row], row, LinearSchedule(4.0, 4.0), LinearSchedule(1.0, 1.0))
-        tiled = tile_denoiser(denoiser, WINDOW, OVERLAP)
+        tiled = tile_denoiser(denoiser, TilePlan.square(WINDOW, OVERLAP))
         noise, sigmas = seeded_noise([0]), ddpm_sigmas(STEPS)
         return sample_restore_edm(tiled, start_latent(noise(z_lq), sigmas), sigmas, noise, s_churn=5.0)
 
@@ -98,7 +98,7 @@ def sampling_case(device: torch.device) -> Case:
 def pipeline_case(device: torch.device) -> Case:
     """From picture to picture."""
     model = replace(demo.load_demo_model(), device=device)
-    settings = replace(PRESETS["quality"], steps=STEPS, vae_memory=TILE)
+    settings = replace(PRESETS["quality"], steps=STEPS, tile=1024, vae_memory=TILE)
     return Case(
         lambda *size: torch.rand(1, 3, *size),
         lambda picture: restore(model, picture, settings, scale=1),

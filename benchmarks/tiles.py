@@ -1,5 +1,11 @@
 """Network calls and time of sampling in tiles, by overlap, by grid (fixed or shifting) and by tiles per call.
 
+``--count 2048x2048 4096x4096`` prints a JSON line for each picture, without running a network: how many tiles are planned
+for it, and their operations over those of fixed tiles of 1024 pixels that share 256, over those of the published tiles, and
+over the least that can be, that of the picture's pixels in tiles of 1024 that share nothing. ``--cost`` counts anew what a
+guided call of the full-size networks costs, in TFLOP for a tile of a latent pixels. ``--full`` times a step of them at
+2048x2048: a call on a planned tile and one on a fixed tile in turn, times the number of calls.
+
 Calls are counted for the release's schedule of 50 steps, for pictures of 2048x2048 and 4096x4096 pixels in windows of
 128 latent pixels; ``of published`` compares them with the published overlap of 64, a fixed grid and one tile a call.
 Time is that of two steps of the demo's small networks at 2048x2048, where every call runs the UNet and the adaptor on
@@ -9,24 +15,34 @@ two rows a tile; the calls counted there are checked against those that ``count_
 from __future__ import annotations
 
 import itertools
+import json
+from collections.abc import Callable
+from math import prod
 from typing import Any, NamedTuple
 
+import guided_call
+import instantir
 import measure
 import torch
 from torch import Tensor
 
 from supir_core.command.demo import UNET_CONFIG
+from supir_core.restoration.canvas import Canvas
 from supir_core.restoration.denoiser import LinearSchedule
 from supir_core.restoration.noise import seeded_noise, start_latent
-from supir_core.restoration.tiling import count_calls, tile_denoiser
+from supir_core.restoration.tiling import PUBLISHED, TilePlan, count_calls, tile_denoiser
 from supir_core.sdxl.conditioning import Conditioning
 from supir_core.sdxl.config import LATENT_PIXELS
 from supir_core.sdxl.unet import UNet
 from supir_core.supir.adaptor import Adaptor
 from supir_core.supir.denoiser import GuidedDenoiser
 from supir_core.supir.sampling import ddpm_sigmas, sample_restore_edm
+from supir_core.supir.settings import Settings
 
 STEPS, TIMED_STEPS = 50, 2
+DEFAULT = TilePlan.square(128, 32)
+"""The fixed tiles that plans are compared with."""
+
 TILES_PER_CALL = (1, 2, 4)
 
 
@@ -42,8 +58,7 @@ class Grid(NamedTuple):
         sigmas = ddpm_sigmas(steps)[:-1].tolist()
         return count_calls(
             (side, side),
-            window,
-            self.overlap,
+            TilePlan.square(window, self.overlap),
             sigmas,
             shifting=self.shifting,
             tiles_per_call=self.tiles_per_call,
@@ -56,6 +71,65 @@ class Grid(NamedTuple):
             "grid": "shifting" if self.shifting else "fixed",
             "tiles a call": self.tiles_per_call,
         }
+
+
+def compare(text: str) -> dict[str, Any]:
+    """What the plan for a picture of WIDTHxHEIGHT costs against other tiles."""
+    across, down = map(int, text.split("x"))
+    height, width = Canvas.plan((down, across), min_side=1).latent
+    plan = Settings().plan(height, width)
+
+    def cost(other: TilePlan) -> float:
+        return prod(other.counts(height, width)) * Settings.cost.of(prod(other.fit(height, width).window))
+
+    bound = height * width * Settings.cost.of(128**2) / 128**2
+    return {
+        "size": text,
+        "tiles": prod(plan.counts(height, width)),
+        "planned_over_default": round(cost(plan) / cost(DEFAULT), 4),
+        "planned_over_published": round(cost(plan) / cost(PUBLISHED), 4),
+        "planned_over_bound": round(cost(plan) / bound, 4),
+    }
+
+
+def supir_call(side: int) -> int:
+    """Operations of a guided call of SUPIR on a square latent."""
+    return guided_call.count_flops(False, side)["guided call"]
+
+
+def instantir_call(side: int) -> int:
+    """Operations of a full step of InstantIR on a square latent."""
+    meta = torch.device("meta")
+    bench = instantir.prepare(instantir.build_networks(False, torch.float32, meta), side, torch.float32, meta)
+    sigma = bench.denoiser.image.sigmas[:1]
+
+    def step() -> Tensor:
+        return bench.denoiser(bench.x, sigma.to(meta), sigma.item())
+
+    with torch.no_grad():
+        step()  # reads the text
+        return instantir.count_flops(step)
+
+
+def count_cost(call: Callable[[int], int]) -> dict[str, float]:
+    """The cost of a call by the latent pixels of its tile, from two sizes; what does not grow with them is lost in it."""
+    small, large = 64, 128
+    per_pixel = {side: call(side) / 1e12 / side**2 for side in (small, large)}
+    square = (per_pixel[large] - per_pixel[small]) / (large**2 - small**2)
+    return {"linear": per_pixel[small] - square * small**2, "square": square}
+
+
+def time_full(device: torch.device, repeats: int) -> dict[str, float]:
+    """Seconds of a step of the full-size networks on a picture of 2048x2048, planned and with the fixed tiles."""
+    size = (256, 256)
+    dtype = torch.float16 if device.type == "cuda" else torch.bfloat16
+    networks = guided_call.build_networks(False, dtype, device)
+    plans = {"planned": Settings().plan(*size), "default": DEFAULT}
+    calls = {name: guided_call.prepare(networks, plan.window[0], dtype, device).guided for name, plan in plans.items()}
+    with torch.no_grad():
+        repeated = measure.interleave(calls, repeats, device, warm_up=device.type != "cpu")
+    seconds = {name: repeated.median(name) * prod(plan.counts(*size)) for name, plan in plans.items()}
+    return {**seconds, "planned_over_default": seconds["planned"] / seconds["default"]}
 
 
 def count(side: int, window: int) -> list[dict[str, Any]]:
@@ -123,8 +197,7 @@ class Sampling:
 
         tiled = tile_denoiser(
             self.denoiser,
-            self.window,
-            grid.overlap,
+            TilePlan.square(self.window, grid.overlap),
             shifting=grid.shifting,
             tiles_per_call=grid.tiles_per_call,
             on_tile=on_tile,
@@ -141,8 +214,19 @@ def main() -> None:
     """Count, then time."""
     parser = measure.arguments(__doc__.splitlines()[0])
     parser.add_argument("--repeats", type=int, default=2)
+    parser.add_argument("--count", nargs="+", metavar="WxH", help="count the plans for pictures, and do nothing else")
+    parser.add_argument("--cost", action="store_true", help="count the cost of a call, and do nothing else")
+    parser.add_argument("--full", action="store_true", help="time the full-size networks, and do nothing else")
     options = parser.parse_args()
+    for text in options.count or ():
+        print(json.dumps(compare(text)))
+    for name, call in {"SUPIR": supir_call, "InstantIR": instantir_call}.items() if options.cost else ():
+        print(json.dumps({"method": name, **count_cost(call)}), flush=True)
     device = torch.device(options.device)
+    if options.full:
+        print(json.dumps(time_full(device, options.repeats)))
+    if options.count or options.cost or options.full:
+        return
     window, sides = (16, (32,)) if options.quick else (128, (256, 512))
     counts = [row for side in sides for row in count(side, window)]
     measure.print_table(f"Network calls, window {window}", counts)

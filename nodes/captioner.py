@@ -13,11 +13,13 @@ from torch import Tensor
 from ..supir_core.captions.models import LLAVA, PRECISIONS
 from ..supir_core.captions.protocol import INSTRUCTION, Request, tile_pictures
 from ..supir_core.captions.text import tile_lines, tile_text
+from ..supir_core.restoration.canvas import Canvas
 from ..supir_core.restoration.transparency import opaque
 from ..supir_core.supir.settings import Settings
 from .caption_memory import FOLDER, PLACEMENTS, CaptionerModel, find_captioner
 from .host import CATEGORY, SupirCaptionerType, SupirTileCaptionsType, to_picture
 from .inputs import seed_input, tile_inputs
+from .tiles import fit_device
 
 ALIASES = ["llava", "caption", "describe", "image to text", "vision language model"]
 
@@ -219,7 +221,9 @@ class SupirCaptionTiles(io.ComfyNode):
         keep_loaded: bool,
         **request: Any,
     ) -> io.NodeOutput:
-        pictures = tile_pictures(one_picture(image), Settings(tile=tile, overlap=overlap).latent_tile)
+        picture = one_picture(image)
+        settings = fit_device(Settings(tile=tile, overlap=overlap), Canvas.plan(picture.shape[2:], min_side=1).latent)
+        pictures = tile_pictures(picture, settings)
         captions = tile_lines(edited) if edited.strip() else []
         if not captions:
             captions = describe(captioner, pictures, Request(**request), keep_loaded)

@@ -8,6 +8,7 @@ from comfy_api.latest import io
 
 from ..supir_core.restoration.denoiser import LinearSchedule
 from ..supir_core.restoration.knobs import Knob, knobs
+from ..supir_core.restoration.settings import LEAST_OVERLAP
 from ..supir_core.supir.settings import Settings
 
 
@@ -63,7 +64,7 @@ def prompt_weights_input() -> io.Boolean.Input:
 
 def tile_inputs() -> list[io.Input]:
     """The numbers of a tile grid."""
-    return [setting_input("tile"), setting_input("overlap", default=256)]
+    return [setting_input("tile"), setting_input("overlap", default=LEAST_OVERLAP)]
 
 
 def work_inputs() -> list[io.Input]:

@@ -70,6 +70,7 @@ class SupirRestore(io.ComfyNode):
                 io.Image.Output(display_name="image", tooltip="The restored picture."),
                 io.Image.Output(display_name="stage1", tooltip="What the VAE alone made of it."),
             ],
+            hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
@@ -98,7 +99,8 @@ class SupirRestore(io.ComfyNode):
         placed, memory = canvas.place(picture), settings.vae_memory
         stage1 = read_stage1(vae, dr_vae, placed, memory, settings.restoration_scale > 0)
         prompts = encode_prompts(clip, [caption], settings.positive, settings.negative, prompt_weights)
-        latent = sample(model, supir_model, *prompts, stage1.z_lq, stage1.z_center, settings)
+        node = cls.hidden.unique_id
+        latent = sample(model, supir_model, *prompts, stage1.z_lq, stage1.z_center, settings, node=node)
         restored_picture = require_finite(decode(vae, latent, memory), "decoding")
         restored = finish(restored_picture, stage1.picture, picture, canvas, settings)
         return io.NodeOutput(*map(to_image, restored))

@@ -36,14 +36,15 @@ def sample(
     z_center: Tensor | None,
     settings: Settings,
     mask: Tensor | None = None,
+    node: str | None = None,
 ) -> Tensor:
     """Restore ``z_lq``; latents are as ComfyUI has them, row i has the seed ``settings.seed + i``.
 
-    Where ``mask`` is 0 the result is ``z_lq`` itself.
+    Where ``mask`` is 0 the result is ``z_lq`` itself. The node of the id ``node`` shows the tiles.
     """
     model = apply_supir(model, weights, z_lq, settings.control)
     model = apply_guidance(model, settings.cfg, settings.restoration_scale, z_center)
-    model = apply_tiles(model, settings)
+    model = apply_tiles(model, settings, node)
     sampler = sampler_object(settings.sampler, settings.s_churn, settings.s_noise)
     sigmas = schedule(settings.steps, settings.sampler)
     start = start_latent(z_lq, mask)
@@ -110,6 +111,7 @@ class SupirSampler(io.ComfyNode):
                 ),
             ],
             outputs=[io.Latent.Output(display_name="latent", tooltip="The restored latent, for VAE Decode.")],
+            hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
@@ -130,8 +132,8 @@ class SupirSampler(io.ComfyNode):
         settings = settings_of(custom) if preset == CUSTOM else PRESETS[preset]
         settings = replace(settings, seed=seed, tile=tile, overlap=overlap)
         center = z_center["samples"] if z_center else None
-        mask = z_lq.get("noise_mask")
-        latent = sample(model, supir_model, positive, negative, z_lq["samples"], center, settings, mask)
+        mask, node = z_lq.get("noise_mask"), cls.hidden.unique_id
+        latent = sample(model, supir_model, positive, negative, z_lq["samples"], center, settings, mask, node)
         return io.NodeOutput({**z_lq, "samples": latent})
 
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import copy
+import logging
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import comfy.model_management
 import comfy.utils
+import server
 import torch
 from comfy.conds import CONDNoiseShape
 from comfy.model_patcher import ModelPatcher
@@ -17,21 +20,34 @@ from comfy.patcher_extension import WrappersMP
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..supir_core.restoration.tiling import Tile, crop_tiles, tile_denoiser, tile_grid
+from ..supir_core.restoration.retry import fitting_tiles
+from ..supir_core.restoration.tiling import Tile, TilePlan, crop_tiles, tile_denoiser
+from ..supir_core.sdxl.model import WORK_NUMBERS
 from ..supir_core.supir.settings import Settings
 from .host import CATEGORY
 from .inputs import setting_input, tile_inputs
 from .options import TILE, TILE_KEY, TILES, schedule_sigma
 from .wrappers import replace_wrappers
 
+log = logging.getLogger(__name__)
+
 Entry = dict[str, Any]
+
+TILE_BYTES = 2 * 4 * WORK_NUMBERS
+"""Memory for each pixel of a tile: a guided call has two rows, of float32 at most."""
 
 
 @dataclass(frozen=True)
 class TileWrappers:
-    """Denoise in tiles; attributes as in ``Settings``."""
+    """Denoise in tiles.
+
+    Attributes:
+        settings: how; those of the tiles count.
+        node: id of the node that shows the plan.
+    """
 
     settings: Settings
+    node: str | None
 
     def register(self, model: ModelPatcher) -> None:
         """Add the wrappers to a model, in place of earlier tiles."""
@@ -42,11 +58,16 @@ class TileWrappers:
         replace_wrappers(model, TILE_KEY, wrappers)
 
     def reserve_memory(self, executor: Any, model: ModelPatcher, noise_shape: Any, *rest: Any, **more: Any) -> Any:
-        """Tell ComfyUI that the network sees tiles only."""
-        window, _ = self.settings.latent_tile
-        batch, channels, height, width = noise_shape
-        tiles = min(self.settings.tiles_per_call, len(tile_grid(height, width, *self.settings.latent_tile)))
-        return executor(model, [batch * tiles, channels, min(height, window), min(width, window)], *rest, **more)
+        """Tell ComfyUI that the network sees tiles only, and the user how many and which."""
+        batch, channels, *size = noise_shape
+        plan = self.plan(*size)
+        tell(plan.describe(*size), self.node)
+        tiles = min(self.settings.tiles_per_call, prod(plan.counts(*size)))
+        return executor(model, [batch * tiles, channels, *plan.window], *rest, **more)
+
+    def plan(self, height: int, width: int) -> TilePlan:
+        """The tiles of a latent."""
+        return fit_device(self.settings, (height, width)).plan(height, width)
 
     def denoise(
         self,
@@ -59,12 +80,11 @@ class TileWrappers:
     ) -> list[Tensor]:
         """Predictions for each of the prompts, blended over the tiles."""
         options = model_options.get("transformer_options", {})
-        window, overlap = self.settings.latent_tile
-        _check_captions(conds, tile_grid(*x.shape[2:], window, overlap))
+        plan = self.plan(*x.shape[2:])
+        _check_captions(conds, prod(plan.counts(*x.shape[2:])))
         tiled = tile_denoiser(
             _Conds(executor, model, conds, x.shape, model_options),
-            window,
-            overlap,
+            plan,
             blend=self.settings.blend,
             shifting=self.settings.shifting,
             tiles_per_call=1 if _differ(conds) else self.settings.tiles_per_call,
@@ -94,6 +114,21 @@ class _Conds:
             return torch.cat(self.executor(self.model, conds, x, timestep, model_options), dim=1)
 
         return denoise
+
+
+def fit_device(settings: Settings, latent: tuple[int, int]) -> Settings:
+    """Settings whose planned tiles fit the device, the same for captions and sampling of a picture."""
+    management = comfy.model_management
+    room = management.get_total_memory() - management.extra_reserved_memory()
+    return fitting_tiles(settings, latent, int(room // TILE_BYTES))
+
+
+def tell(plan: str, node: str | None) -> None:
+    """Log the plan, and show it on the node that makes it."""
+    log.info("sampling in %s", plan)
+    instance = getattr(server.PromptServer, "instance", None)
+    if node and instance:
+        instance.send_progress_text(plan, node)
 
 
 def crop_entries(entries: list[Entry], tiles: Sequence[Tile], shape: torch.Size) -> list[Entry]:
@@ -174,11 +209,11 @@ def _differ(conds: Sequence[list[Entry] | None]) -> bool:
     return any(TILE in entry or "area" in entry or entry.get("control") is not None for entry in entries)
 
 
-def _check_captions(conds: Sequence[list[Entry] | None], grid: list[Tile]) -> None:
+def _check_captions(conds: Sequence[list[Entry] | None], tiles: int) -> None:
     numbers = {entry[TILE] for some in conds for entry in some or [] if TILE in entry}
-    if numbers and len(numbers) != len(grid):
+    if numbers and len(numbers) != tiles:
         raise ValueError(
-            f"got captions for {len(numbers)} tiles, but the picture has {len(grid)}; give one caption for each tile, "
+            f"got captions for {len(numbers)} tiles, but the picture has {tiles}; give one caption for each tile, "
             "row by row from the top left, or one for all"
         )
 
@@ -203,15 +238,16 @@ class SupirTiles(io.ComfyNode):
                 setting_input("tiles_per_call", advanced=True),
             ],
             outputs=[io.Model.Output(display_name="model", tooltip="The model, seeing tiles.")],
+            hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
     def execute(cls, model: ModelPatcher, **tiles: Any) -> io.NodeOutput:
-        return io.NodeOutput(apply_tiles(model, Settings(**tiles)))
+        return io.NodeOutput(apply_tiles(model, Settings(**tiles), cls.hidden.unique_id))
 
 
-def apply_tiles(model: ModelPatcher, settings: Settings) -> ModelPatcher:
-    """A MODEL that sees tiles."""
+def apply_tiles(model: ModelPatcher, settings: Settings, node: str | None) -> ModelPatcher:
+    """A MODEL that sees tiles; their plan is shown on a node."""
     changed = model.clone()
-    TileWrappers(settings).register(changed)
+    TileWrappers(settings, node).register(changed)
     return changed

@@ -13,7 +13,7 @@ from supir_core.instantir.previewer import one_step_preview
 from supir_core.instantir.sampling import instantir_sigmas, noised, sample_ddpm
 from supir_core.restoration.colorfix import fix_color
 from supir_core.restoration.noise import start_latent
-from supir_core.restoration.tiling import exact_weights, tile_denoiser, tile_grid
+from supir_core.restoration.tiling import TilePlan, exact_weights, tile_denoiser, tile_grid
 from supir_core.sdxl.blocks import TextContext
 from supir_core.sdxl.conditioning import Conditioning
 from supir_core.sdxl.schedule import training_sigmas
@@ -137,12 +137,12 @@ def sampler(golden, g, name):
     run = golden.manifest["samplers"][name.removeprefix("sampler_")]
     positives = None
     if run["local_prompts"]:
-        tiles = tile_grid(run["height"], run["width"], run["tile"][0], run["tile"][0] - run["tile"][1])
+        tiles = tile_grid(run["height"], run["width"], TilePlan.square(run["tile"][0], run["tile"][0] - run["tile"][1]))
         positives = [golden.conditioning(f"c{i}") for i in range(len(tiles))]
     ours = golden.denoiser(g["lq"], run, positives)
     if run["tile"]:
         window, stride = run["tile"]
-        ours = tile_denoiser(ours, window, window - stride, blend="exact")
+        ours = tile_denoiser(ours, TilePlan.square(window, window - stride), blend="exact")
     sigmas = ddpm_sigmas(run["steps"])
     x = start_latent(g["noise"], sigmas)
     if "eta" in run:

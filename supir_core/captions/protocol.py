@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from ..files.convert import to_image
 from ..restoration.canvas import Canvas
+from ..restoration.settings import CommonSettings
 from ..restoration.tiling import tile_grid
 from ..sdxl.config import LATENT_PIXELS
 from .text import clean
@@ -119,19 +120,20 @@ class TransformersCaptioner:
         return batch.to(self.network.device, self.network.dtype)
 
 
-def tile_pictures(stage1: Tensor, latent_tile: tuple[int, int]) -> list[Tensor]:
+def tile_pictures(stage1: Tensor, settings: CommonSettings) -> list[Tensor]:
     """What the sampling tiles show, in their order: row by row from the top left.
 
     Args:
         stage1: the picture without padding, ``(1, 3, H, W)``.
-        latent_tile: side of a tile and overlap in latent pixels, as in ``Settings``.
+        settings: whose tiles these are.
 
     Returns:
         ``(3, h, w)`` each; the padding that sampling adds below and on the right is left out.
     """
     size = (stage1.shape[2], stage1.shape[3])
-    height, width = (side // LATENT_PIXELS for side in Canvas.plan(size, min_side=1).outer)
-    return [stage1[0][tile.times(LATENT_PIXELS).window] for tile in tile_grid(height, width, *latent_tile)]
+    latent = Canvas.plan(size, min_side=1).latent
+    tiles = tile_grid(*latent, settings.plan(*latent))
+    return [stage1[0][tile.times(LATENT_PIXELS).window] for tile in tiles]
 
 
 def transformers_version() -> tuple[int, int]:

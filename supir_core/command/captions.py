@@ -14,6 +14,7 @@ from tqdm import tqdm
 from ..captions.protocol import Captioner, tile_pictures
 from ..files.pictures import read_picture
 from ..restoration.canvas import plan_canvas
+from ..restoration.settings import CommonSettings
 from ..supir.model import SupirModel
 from ..supir.pipeline import read_stage1
 from .batch import attempt
@@ -59,8 +60,8 @@ def _captioned(job: Job, task: Task, captions: Captions, report: Report) -> Job 
     model, captioner = captions.model(), captions.load()
 
     def work() -> Job:
-        tile = task.settings.latent_tile if captions.tiles else None
-        lines = describe(stage1_of(picture, task, model), captioner, model, tile)
+        tiles = task.settings if captions.tiles else None
+        lines = describe(stage1_of(picture, task, model), captioner, tiles)
         if job.caption_file is not None:
             write_captions(job.caption_file, lines)
         return replace(job, captions=lines)
@@ -77,9 +78,7 @@ def stage1_of(picture: Tensor, task: Task, model: SupirModel) -> Tensor:
     return canvas.visible(stage1).float().cpu()
 
 
-def describe(
-    stage1: Tensor, captioner: Captioner, model: SupirModel, latent_tile: tuple[int, int] | None
-) -> tuple[str, ...]:
-    """The caption of a picture, or those of its tiles of some size and overlap."""
-    pictures = tile_pictures(stage1, latent_tile) if latent_tile else [stage1[0]]
+def describe(stage1: Tensor, captioner: Captioner, tiles: CommonSettings | None) -> tuple[str, ...]:
+    """The caption of a picture, or those of the tiles that some settings cut it into."""
+    pictures = tile_pictures(stage1, tiles) if tiles else [stage1[0]]
     return tuple(text for picture in pictures for text in captioner.caption([picture]))

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 from typing import NamedTuple
 
 from ..files.checkpoint import open_checkpoint
 from ..files.kinds import SDXL
 from ..instantir.sampling import instantir_sigmas
 from ..restoration.canvas import Canvas, target_size
-from ..restoration.tiling import count_calls, tile_grid
-from ..sdxl.config import LATENT_PIXELS, UNetConfig, without_prefix
+from ..restoration.retry import tile_pixels
+from ..restoration.tiling import count_calls
+from ..sdxl.config import UNetConfig, without_prefix
 from ..sdxl.memory import GIB
 from ..sdxl.model import UNET, WORK_NUMBERS, min_side
 from ..supir.sampling import schedule
@@ -27,6 +29,7 @@ class Work(NamedTuple):
 
     size: tuple[int, int]
     tiles: int
+    plan: str
     calls: int
     memory: float
 
@@ -45,7 +48,7 @@ def tell_plan(jobs: Sequence[Job], task: Task, weights: Weights, report: Report)
         in_all.append(work)
         report.say(
             f"{job.source} -> {job.result}: {size[1]}x{size[0]}, worked on at {work.size[1]}x{work.size[0]}, "
-            f"tiles: {work.tiles}, network calls: {work.calls}"
+            f"{work.plan}, network calls: {work.calls}"
         )
         report.picture(job.source, job.result, "planned", tiles=work.tiles, calls=work.calls, gib=round(work.memory, 2))
     if in_all:
@@ -58,18 +61,17 @@ def tell_plan(jobs: Sequence[Job], task: Task, weights: Weights, report: Report)
 def work_of(size: tuple[int, int], task: Task, smallest: int, weights: Weights) -> Work:
     """What a picture of some (height, width) takes."""
     settings = task.settings
-    outer = Canvas.plan(target_size(size, task.scale, task.size), settings.min_side or smallest).outer
-    latent = outer[0] // LATENT_PIXELS, outer[1] // LATENT_PIXELS
+    canvas = Canvas.plan(target_size(size, task.scale, task.size), settings.min_side or smallest)
+    plan = settings.plan(*canvas.latent)
     supir = isinstance(settings, Settings)
     sigmas = schedule(settings.steps, settings.sampler) if supir else instantir_sigmas(settings.steps)
-    window, overlap = settings.latent_tile
     grid = {"shifting": settings.shifting, "tiles_per_call": settings.tiles_per_call}
     rows = (2 if supir else 4) * settings.tiles_per_call
-    pixels = min(settings.tile, outer[0]) * min(settings.tile, outer[1])
-    work = rows * pixels * WORK_NUMBERS * weights.dtype.itemsize
+    work = rows * tile_pixels(settings, canvas.latent) * WORK_NUMBERS * weights.dtype.itemsize
     return Work(
-        outer,
-        len(tile_grid(*latent, window, overlap)),
-        count_calls(latent, window, overlap, sigmas[:-1].tolist(), **grid),
+        canvas.outer,
+        prod(plan.counts(*canvas.latent)),
+        plan.describe(*canvas.latent),
+        count_calls(canvas.latent, plan, sigmas[:-1].tolist(), **grid),
         (weights.size + work) / GIB,
     )

@@ -16,7 +16,8 @@ from ..restoration.knobs import SCALE
 from ..restoration.noise import start_latent
 from ..restoration.progress import Progress, Report, sample_in_tiles, silent
 from ..restoration.prompts import encode_prompts
-from ..restoration.retry import with_smaller_tiles
+from ..restoration.retry import SMALLEST_TILE, fitting_tiles, with_smaller_tiles
+from ..sdxl.config import LATENT_PIXELS
 from ..sdxl.memory import upload
 from .adaptive import Adaptive
 from .denoiser import InstantDenoiser, build_denoiser
@@ -75,12 +76,16 @@ def restore_instantir(
     features = perceive_pair(model, canvas.visible(placed))  # as published, a picture has no padding
     report(Progress("encode", 1, 1))
     (positive,), negative = encode_prompts(model.encode_texts, captions, settings.positive, settings.negative)
-    height, width = (min(side, settings.tile) for side in canvas.outer)  # what the networks see at once
+    networks = model.unet, model.aggregator, model.previewer
+    pixel = model.pixel_bytes(4 * len(picture) * settings.tiles_per_call)  # the aggregator reads two pictures
+    room = model.residency.room(*networks, least=pixel * SMALLEST_TILE**2)
+    settings = fitting_tiles(settings, canvas.latent, room // pixel)
+    height, width = (
+        LATENT_PIXELS * side for side in settings.plan(*canvas.latent).window
+    )  # what the networks see at once
     sizes = (height, width, 0, 0, height, width)
     prompts = negative.with_sizes(sizes), positive.with_sizes(sizes)
     sigmas = instantir_sigmas(settings.steps)
-    rows = 2 * len(picture) * settings.tiles_per_call
-    work = model.sampling_wishes(2 * rows, height * width)  # the aggregator reads two pictures
     with model.at_work(model.unet, whole=[model.adapter, model.previewer]):
         denoiser = build_denoiser(
             model.networks,
@@ -92,8 +97,8 @@ def restore_instantir(
             control=settings.schedule_of_control,
             adaptive=Adaptive(settings.adaptive),
         )
-    with model.at_work(model.unet, model.aggregator, whole=[model.previewer], wishes=work):
-        latent = with_smaller_tiles(settings, canvas.outer, lambda tiles: sample(denoiser, sigmas, tiles, report))
+    with model.at_work(model.unet, model.aggregator, whole=[model.previewer], wishes=[pixel * height * width]):
+        latent = with_smaller_tiles(settings, canvas.latent, lambda tiles: sample(denoiser, sigmas, tiles, report))
     report(Progress("decode", 0, 1))
     image = require_finite(model.decode(latent, settings.vae_memory), "decoding")
     report(Progress("decode", 1, 1))

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from ..restoration.knobs import knob, knobs
+from ..restoration.plan_tiles import Cost
 from ..restoration.settings import CommonSettings
 from .adaptive import MODES
 from .sampling import MOST_STEPS, Control
@@ -34,6 +35,7 @@ class InstantSettings(CommonSettings):
     """How to restore with InstantIR. See CommonSettings for what it shares with SUPIR, ``Control`` for the shares."""
 
     method: ClassVar[str] = "InstantIR"
+    cost: ClassVar[Cost] = Cost(2.0741e-3, 1.9211e-8)
 
     steps: int = knob(30, "Sampling steps: 30 as published.", least=1, most=MOST_STEPS)
     cfg: float = knob(

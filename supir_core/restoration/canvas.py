@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..sdxl.config import LATENT_PIXELS
 from ..sdxl.memory import upload
 from .colorfix import fix_color
 from .knobs import SCALE
@@ -38,6 +39,11 @@ class Canvas(NamedTuple):
     target: tuple[int, int]
     inner: tuple[int, int]
     outer: tuple[int, int]
+
+    @property
+    def latent(self) -> tuple[int, int]:
+        """(height, width) of the latent that is sampled."""
+        return self.outer[0] // LATENT_PIXELS, self.outer[1] // LATENT_PIXELS
 
     @classmethod
     def plan(cls, target: tuple[int, int], min_side: int) -> Canvas:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -11,6 +12,8 @@ from .finite import require_finite
 from .noise import row_noise
 from .settings import CommonSettings
 from .tiling import TileableDenoiser, count_calls, tile_denoiser
+
+log = logging.getLogger(__name__)
 
 
 class Progress(NamedTuple):
@@ -54,10 +57,11 @@ def sample_in_tiles(
     Raises:
         NotFiniteError: the networks give values that are not finite.
     """
-    window, overlap = settings.latent_tile
-    grid = {"shifting": settings.shifting, "tiles_per_call": settings.tiles_per_call}
     height, width = like.shape[2:]
-    total = count_calls((height, width), window, overlap, sigmas[:-1].tolist(), **grid)
+    plan = settings.plan(height, width)
+    log.info("sampling in %s", plan.describe(height, width))
+    grid = {"shifting": settings.shifting, "tiles_per_call": settings.tiles_per_call}
+    total = count_calls((height, width), plan, sigmas[:-1].tolist(), **grid)
     done = 0
 
     def on_tile() -> None:
@@ -70,7 +74,7 @@ def sample_in_tiles(
             after_step(denoised)
         report(Progress("sample", done, total, denoised))
 
-    tiled = tile_denoiser(denoiser, window, overlap, blend=settings.blend, on_tile=on_tile, **grid)
+    tiled = tile_denoiser(denoiser, plan, blend=settings.blend, on_tile=on_tile, **grid)
     noise = row_noise(settings.seed, len(like))
     latent = sampler(tiled, start(noise(like.float()), sigmas), sigmas, noise, callback=on_step)
     return require_finite(latent, "sampling")

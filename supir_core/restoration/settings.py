@@ -10,6 +10,8 @@ import torch
 from ..sdxl.config import LATENT_PIXELS
 from .knobs import knob, knobs
 from .noise import SEEDS
+from .plan_tiles import Bounds, Cost, plan_tiles
+from .tiling import PUBLISHED, TilePlan
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -17,16 +19,20 @@ if TYPE_CHECKING:
 SIDE_MULTIPLE = 64
 """Sides of pictures and tiles are multiples of this many pixels."""
 
+LEAST_OVERLAP = 128
+"""Pixels that planned tiles share at least: with less their borders begin to show."""
+
 
 @dataclass(frozen=True)
 class CommonSettings:
     """What both methods let a user set. Sizes are in pixels of the result; each field says what it does.
 
     Raises:
-        ValueError: a value is out of its range (NaN is out of every range), or the overlap does not fit the tile.
+        ValueError: a value is out of its range (NaN is out of every range), or those of the tiles do not go together.
     """
 
     method: ClassVar[str]
+    cost: ClassVar[Cost]
 
     seed: int = knob(
         0,
@@ -35,23 +41,42 @@ class CommonSettings:
         most=SEEDS - 1,
     )
     tile: int = knob(
-        1024,
-        "Side of a tile in pixels, a multiple of 64. SDXL works best at 1024; a smaller picture is one tile.",
-        least=SIDE_MULTIPLE,
+        0,
+        "Side of a tile in pixels, a multiple of 64. 0 is automatic: tiles of about a megapixel, as SDXL knows them, "
+        "planned to fit the picture in the least time. A smaller picture is one tile.",
+        least=0,
         most=8192,
         step=SIDE_MULTIPLE,
     )
     overlap: int | None = knob(
         None,
-        "Pixels that neighbouring tiles share, less than the tile. More hides seams and costs time.",
+        "Pixels that neighbouring tiles share, automatic ones at least; less than the tile. More hides seams and costs "
+        "time.",
         least=0,
         most=8184,
         step=LATENT_PIXELS,
     )
+    tile_least: int = knob(
+        832,
+        "Shortest side of an automatic tile in pixels.",
+        least=SIDE_MULTIPLE,
+        most=8192,
+        step=SIDE_MULTIPLE,
+    )
+    tile_most: int = knob(
+        1344, "Longest side of an automatic tile in pixels.", least=SIDE_MULTIPLE, most=8192, step=SIDE_MULTIPLE
+    )
+    tile_area: float = knob(
+        1.4,
+        "Largest area of an automatic tile in megapixels; where memory is short they are smaller.",
+        least=0.004,
+        most=68.0,
+        step=0.1,
+    )
     blend: str = knob(
         "smooth",
         "smooth: symmetric, flat in the middle. exact: the Gaussian of the published code, which needs an overlap of half "
-        "the tile.",
+        "the tile; an automatic tile is then the published 1024, and its overlap 512.",
         choices=("smooth", "exact"),
     )
     shifting: bool = knob(
@@ -88,17 +113,41 @@ class CommonSettings:
         """Refuse what cannot work, with a word on what would."""
         for name, described in knobs(self).items():
             described.check(name, getattr(self, name))
-        if self.overlap is not None and self.overlap >= self.tile:
+        least = self.tile or self.tile_least
+        if self.overlap is not None and self.overlap >= least:
             raise ValueError(
-                f"overlap must be a multiple of {LATENT_PIXELS} pixels and less than the tile ({self.tile}), "
-                f"got {self.overlap}"
+                f"overlap must be a multiple of {LATENT_PIXELS} pixels and less than the {'' if self.tile else 'least '}tile "
+                f"({least}), got {self.overlap}"
+            )
+        if self.tile_least > self.tile_most or self.tile_least**2 > self._tile_pixels:
+            raise ValueError(
+                f"tile_least must be at most tile_most ({self.tile_most}), and its square at most tile_area "
+                f"({self.tile_area:g} megapixels), got {self.tile_least}"
             )
 
     @property
-    def latent_tile(self) -> tuple[int, int]:
-        """Side of a tile and overlap, in latent pixels."""
-        overlap = self.tile // 4 if self.overlap is None else self.overlap
-        return self.tile // LATENT_PIXELS, overlap // LATENT_PIXELS
+    def fixed(self) -> TilePlan | None:
+        """Tiles that do not depend on the picture: of the side that is set, or the published ones of the published blend."""
+        if self.tile:
+            overlap = self.tile // 4 if self.overlap is None else self.overlap
+            return TilePlan.square(self.tile // LATENT_PIXELS, overlap // LATENT_PIXELS)
+        return PUBLISHED if self.blend == "exact" else None
+
+    def plan(self, height: int, width: int) -> TilePlan:
+        """The tiles of a latent of some size, in latent pixels."""
+        fixed = self.fixed
+        return fixed.fit(height, width) if fixed else plan_tiles((height, width), self.cost, self._bounds)
+
+    @property
+    def _bounds(self) -> Bounds:
+        """Of planned tiles."""
+        overlap = min(LEAST_OVERLAP, self.tile_least // 4) if self.overlap is None else self.overlap
+        least, most, overlap = (side // LATENT_PIXELS for side in (self.tile_least, self.tile_most, overlap))
+        return Bounds(least, most, self._tile_pixels // LATENT_PIXELS**2, overlap)
+
+    @property
+    def _tile_pixels(self) -> int:
+        return round(self.tile_area * 1e6)
 
     def seeded(self, seed: int | torch.Generator | None) -> Self:
         """The same settings with another seed, or with one that a generator draws; as they are for ``None``."""

@@ -14,6 +14,8 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from ..sdxl.config import LATENT_PIXELS
+
 
 class Tile(NamedTuple):
     """A window on the latent, in latent pixels; ``number`` is its place in the grid that is not shifted."""
@@ -35,6 +37,45 @@ class Tile(NamedTuple):
         return Tile(top, left, height, width, self.number)
 
 
+class TilePlan(NamedTuple):
+    """How a latent is cut, each pair (down, across) in latent pixels: the sides of a tile, what neighbours share."""
+
+    window: tuple[int, int]
+    overlap: tuple[int, int]
+
+    @classmethod
+    def square(cls, side: int, overlap: int) -> TilePlan:
+        """Square tiles."""
+        return cls((side, side), (overlap, overlap))
+
+    @property
+    def stride(self) -> tuple[int, int]:
+        """From tile to tile."""
+        (height, width), (down, across) = self
+        return height - down, width - across
+
+    def fit(self, height: int, width: int) -> TilePlan:
+        """The same for a latent of some size, whose sides are not cut where a tile is as long."""
+        sides = [
+            (length, 0) if length <= window else (window, overlap)
+            for length, window, overlap in zip((height, width), *self, strict=True)
+        ]
+        return TilePlan(*zip(*sides, strict=True))  # type: ignore[arg-type]
+
+    def counts(self, height: int, width: int) -> tuple[int, int]:
+        """How many tiles a latent of some size has, down and across."""
+        rows, columns = map(starts, (height, width), self.window, self.stride)
+        return len(rows), len(columns)
+
+    def describe(self, height: int, width: int) -> str:
+        """In words and pixels, how a latent of some size is cut; width comes first."""
+        plan, (rows, columns) = self.fit(height, width), self.counts(height, width)
+        (h, w), (down, across) = ([LATENT_PIXELS * side for side in pair] for pair in plan)
+        if rows * columns == 1:
+            return f"1 tile of {w}x{h} pixels"
+        return f"{columns}x{rows} tiles of {w}x{h} pixels that share {across}x{down}"
+
+
 class TileableDenoiser(Protocol):
     """A denoiser (see ``denoiser.Denoiser``) that can be restricted to tiles."""
 
@@ -43,8 +84,8 @@ class TileableDenoiser(Protocol):
         ...
 
 
-Window = Callable[[int, int], Tensor]
-"""``window(length, overlap)``: weights along one side of a tile, ``(length,)``, positive."""
+PUBLISHED = TilePlan.square(128, 64)
+"""The grid of the published code."""
 
 
 def starts(length: int, window: int, stride: int, shift: int = 0) -> list[int]:
@@ -57,31 +98,31 @@ def starts(length: int, window: int, stride: int, shift: int = 0) -> list[int]:
     return sorted({min(max(place, 0), last) for place in places})
 
 
-def tile_grid(height: int, width: int, window: int, overlap: int, shift: tuple[int, int] = (0, 0)) -> list[Tile]:
+def tile_grid(height: int, width: int, plan: TilePlan, shift: tuple[int, int] = (0, 0)) -> list[Tile]:
     """Tiles that cover a latent, row-major.
 
     Args:
         height: of the latent, in latent pixels.
         width: of the latent.
-        window: side of a tile; a latent that is smaller gets tiles of its own size.
-        overlap: pixels that neighbours share, 0 to ``window - 1``.
-        shift: how far the grid is moved up and left, each 0 to ``window - overlap``.
+        plan: sides of a tile, and pixels that neighbours share, each 0 to ``side - 1``.
+        shift: how far the grid is moved up and left, each 0 to the stride.
 
     Raises:
-        ValueError: the overlap is negative or leaves no stride.
+        ValueError: an overlap is negative or leaves no stride.
     """
-    if not 0 <= overlap < window:
-        raise ValueError(
-            f"the overlap must be at least 0 and less than the tile ({window}), got {overlap}; "
-            "make the overlap smaller or the tile larger"
-        )
-    stride = window - overlap
-    rows, columns = (starts(side, window, stride) for side in (height, width))
+    for window, overlap in zip(*plan, strict=True):
+        if not 0 <= overlap < window:
+            raise ValueError(
+                f"the overlap must be at least 0 and less than the tile ({window}), got {overlap}; "
+                "make the overlap smaller or the tile larger"
+            )
+    plan = plan.fit(height, width)
+    rows, columns = map(starts, (height, width), plan.window, plan.stride)
     tiles = []
-    for top in starts(height, window, stride, shift[0]):
-        for left in starts(width, window, stride, shift[1]):
+    for top in starts(height, plan.window[0], plan.stride[0], shift[0]):
+        for left in starts(width, plan.window[1], plan.stride[1], shift[1]):
             number = _nearest(rows, top) * len(columns) + _nearest(columns, left)
-            tiles.append(Tile(top, left, min(window, height), min(window, width), number))
+            tiles.append(Tile(top, left, *plan.window, number))
     return tiles
 
 
@@ -107,13 +148,11 @@ def exact_weights(height: int, width: int) -> Tensor:
 
 
 @lru_cache(maxsize=8)
-def tile_weights(height: int, width: int, overlap: int, blend: str, device: torch.device | None = None) -> Tensor:
+def tile_weights(plan: TilePlan, blend: str, device: torch.device | None = None) -> Tensor:
     """Weights of a tile's pixels in the blend, ``(height, width)``, float32; the last few are kept where they are used.
 
     Args:
-        height: of the tile.
-        width: of the tile.
-        overlap: pixels that neighbours share; the published weights do not depend on it.
+        plan: sides of a tile, and pixels that neighbours share, on which the published weights do not depend.
         blend: ``"smooth"``, or ``"exact"`` for the published Gaussian.
         device: where; the CPU by default.
 
@@ -121,9 +160,9 @@ def tile_weights(height: int, width: int, overlap: int, blend: str, device: torc
         ValueError: no such blend.
     """
     if blend == "exact":
-        return exact_weights(height, width).float().to(device)
+        return exact_weights(*plan.window).float().to(device)
     if blend == "smooth":
-        sides = (smooth_window(side, min(overlap, side // 2)) for side in (height, width))
+        sides = (smooth_window(side, min(overlap, side // 2)) for side, overlap in zip(*plan, strict=True))
         return torch.outer(*sides).float().to(device)
     raise ValueError(f'blend must be "smooth" or "exact", got "{blend}"')
 
@@ -135,8 +174,7 @@ def crop_tiles(tensor: Tensor, tiles: Sequence[Tile]) -> Tensor:
 
 def tile_denoiser(
     denoiser: TileableDenoiser,
-    window: int,
-    overlap: int,
+    plan: TilePlan,
     *,
     blend: str = "smooth",
     shifting: bool = False,
@@ -147,8 +185,7 @@ def tile_denoiser(
 
     Args:
         denoiser: what denoises a tile, and knows how to crop its own inputs.
-        window: side of a tile in latent pixels, 128 as published.
-        overlap: latent pixels that neighbours share, 64 as published.
+        plan: sides of a tile and overlaps, ``PUBLISHED`` as published.
         blend: ``"smooth"`` (symmetric) or ``"exact"`` (the published Gaussian).
         shifting: move the grid at every noise level, so that no border stays in place and less overlap is needed.
         tiles_per_call: how many tiles go through the network together; memory grows with it.
@@ -160,9 +197,9 @@ def tile_denoiser(
 
     def denoise(x: Tensor, sigma: Tensor, schedule_sigma: float) -> Tensor:
         height, width = x.shape[2:]
-        shift = grid_shift(schedule_sigma, window - overlap) if shifting else (0, 0)
-        tiles = tile_grid(height, width, window, overlap, shift)
-        weights = tile_weights(tiles[0].height, tiles[0].width, overlap, blend, x.device)
+        shift = grid_shift(schedule_sigma, plan.stride) if shifting else (0, 0)
+        tiles = tile_grid(height, width, plan, shift)
+        weights = tile_weights(plan.fit(height, width), blend, x.device)
         total, weight = x.new_zeros(len(x), 1, height, width), x.new_zeros(1, 1, height, width)
         for first in range(0, len(tiles), tiles_per_call):
             group = tiles[first : first + tiles_per_call]
@@ -181,8 +218,7 @@ def tile_denoiser(
 
 def count_calls(
     size: tuple[int, int],
-    window: int,
-    overlap: int,
+    plan: TilePlan,
     sigmas: Sequence[float],
     *,
     shifting: bool = False,
@@ -191,19 +227,19 @@ def count_calls(
     """How often a ``tile_denoiser`` calls its network over the noise levels ``sigmas``, on a (height, width) latent."""
     calls = 0
     for sigma in sigmas:
-        shift = grid_shift(sigma, window - overlap) if shifting else (0, 0)
-        calls += -(-len(tile_grid(*size, window, overlap, shift)) // tiles_per_call)
+        shift = grid_shift(sigma, plan.stride) if shifting else (0, 0)
+        calls += -(-len(tile_grid(*size, plan, shift)) // tiles_per_call)
     return calls
 
 
-def grid_shift(sigma: float, stride: int) -> tuple[int, int]:
-    """Where the grid stands at a noise level: spread evenly over the stride by an additive recurrence.
+def grid_shift(sigma: float, stride: tuple[int, int]) -> tuple[int, int]:
+    """Where the grid stands at a noise level: spread evenly over the strides by an additive recurrence.
 
     The step in the recurrence is the level's place on a fine logarithmic scale, so equal levels give equal grids and
     nothing has to be remembered from call to call. The constants are those of the two-dimensional R sequence.
     """
     step = round(1000 * math.log1p(sigma))
-    return int(stride * (step * 0.7548776662466927 % 1)), int(stride * (step * 0.5698402909980532 % 1))
+    return int(stride[0] * (step * 0.7548776662466927 % 1)), int(stride[1] * (step * 0.5698402909980532 % 1))
 
 
 def _nearest(places: list[int], place: int) -> int:

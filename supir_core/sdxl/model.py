@@ -122,9 +122,9 @@ class SdxlModel:
         """Bytes for a pass in one piece, for one with its feature maps on the device, and for a band."""
         return vae_wishes(pixels, side, self.vae.decoder.conv_out.in_channels, self.vae.dtype.itemsize)
 
-    def sampling_wishes(self, rows: int, tile_pixels: int) -> list[int]:
-        """Bytes for the networks' work on ``rows`` rows of tiles of so many pixels."""
-        return [rows * tile_pixels * WORK_NUMBERS * self.unet.dtype.itemsize]
+    def pixel_bytes(self, rows: int) -> int:
+        """Bytes that the networks' work on ``rows`` rows takes for each pixel of a tile."""
+        return rows * WORK_NUMBERS * self.unet.dtype.itemsize
 
     def encode_texts(self, texts: Sequence[str]) -> list[Conditioning]:
         """What the UNet gets of each of the texts, under SUPIR's size condition; the last call's are remembered."""

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from .memory import GIB, Free, free_bytes, is_out_of_memory
-from .streaming import Streamed
+from .streaming import BLOCK_BYTES, Streamed
 
 log = logging.getLogger(__name__)
 
@@ -108,7 +108,7 @@ class Residency:
             yield
             return
         together = (*whole, *modules)
-        needed = sum(weight_bytes(module) for module in together if id(module) not in self._kept)
+        needed = self._missing(together)
         available = self.free(self.device) + sum(copies.bytes for copies in self._idle(together))
         work = next((wish for wish in wishes if needed + wish <= available), wishes[-1])
         short = self.mode == "stream" or (self.mode == "auto" and needed + work > available)
@@ -129,11 +129,23 @@ class Residency:
             if self.mode in ("stage", "stream"):
                 self.drop(*together)
 
+    def room(self, *modules: nn.Module, least: int) -> int:
+        """Bytes that work can have beside networks, which are streamed where that would be less than ``least``."""
+        available = self.free(self.device)
+        if self.device.type == "cpu":
+            return available
+        available, needed = available + sum(copies.bytes for copies in self._idle(modules)), self._missing(modules)
+        streamed = self.mode == "stream" or (self.mode == "auto" and needed + least > available)
+        return available - (2 * BLOCK_BYTES if streamed else needed)
+
     def drop(self, *modules: nn.Module) -> None:
         """Take networks off the device; all of them where none is named."""
         for key in [id(module) for module in modules] or list(self._kept):
             if key in self._kept and key not in self._working:
                 self._kept.pop(key).drop()
+
+    def _missing(self, modules: Sequence[nn.Module]) -> int:
+        return sum(weight_bytes(module) for module in modules if id(module) not in self._kept)
 
     def _idle(self, modules: Sequence[nn.Module] = ()) -> list[Copies]:
         busy = {*self._working, *map(id, modules)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from math import prod
 from typing import Any
 
 import torch
@@ -16,9 +17,7 @@ from ..restoration.knobs import SCALE
 from ..restoration.noise import start_latent
 from ..restoration.progress import Progress, Report, sample_in_tiles, silent
 from ..restoration.prompts import encode_prompts
-from ..restoration.retry import with_smaller_tiles
-from ..restoration.tiling import tile_grid
-from ..sdxl.config import LATENT_PIXELS
+from ..restoration.retry import SMALLEST_TILE, fitting_tiles, tile_pixels, with_smaller_tiles
 from ..sdxl.memory import upload
 from .denoiser import GuidedDenoiser
 from .model import SupirModel
@@ -73,12 +72,14 @@ def restore(
     report(Progress("encode", 1, 1))
     prompts = encode_prompts(model.encode_texts, captions, settings.positive, settings.negative)
     denoiser = GuidedDenoiser(model.unet, model.adaptor, stage1.z_lq, *prompts, settings.cfg, settings.control)
-    rows = 2 * len(picture) * settings.tiles_per_call
-    work = model.sampling_wishes(rows, min(settings.tile**2, canvas.outer[0] * canvas.outer[1]))
-    with model.at_work(model.unet, model.adaptor, wishes=work):
+    networks, pixel = (model.unet, model.adaptor), model.pixel_bytes(2 * len(picture) * settings.tiles_per_call)
+    if len(captions) == 1:
+        room = model.residency.room(*networks, least=pixel * SMALLEST_TILE**2)
+        settings = fitting_tiles(settings, canvas.latent, room // pixel)
+    with model.at_work(*networks, wishes=[pixel * tile_pixels(settings, canvas.latent)]):
         latent = with_smaller_tiles(
             settings,
-            canvas.outer,
+            canvas.latent,
             lambda tiles: sample(denoiser, stage1.z_center, tiles, report),
             fixed=len(captions) > 1,
         )
@@ -110,7 +111,6 @@ def sample(denoiser: GuidedDenoiser, z_center: Tensor | None, settings: Settings
 
 
 def _check_captions(captions: Sequence[str], canvas: Canvas, settings: Settings) -> None:
-    height, width = (side // LATENT_PIXELS for side in canvas.outer)
-    tiles = len(tile_grid(height, width, *settings.latent_tile))
+    tiles = prod(settings.plan(*canvas.latent).counts(*canvas.latent))
     if len(captions) not in (1, tiles):
         raise ValueError(f"got {len(captions)} captions for {tiles} tiles; give one, or one for each tile, row by row")

@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from ..restoration.denoiser import LinearSchedule
 from ..restoration.knobs import knob
+from ..restoration.plan_tiles import Cost
 from ..restoration.settings import CommonSettings
 
 POSITIVE_PROMPT = (
@@ -25,6 +26,7 @@ class Settings(CommonSettings):
     """How to restore with SUPIR; its colour fix is against the stage-1 picture. See CommonSettings for what they share."""
 
     method: ClassVar[str] = "SUPIR"
+    cost: ClassVar[Cost] = Cost(1.0737e-3, 8.438e-9)
 
     steps: int = knob(50, "Sampling steps: 50 with edm; 8 to 10 with a Lightning checkpoint.", least=1, most=1000)
     sampler: str = knob(

@@ -39,6 +39,6 @@ def runner(pack):
 
     def run(node, *args, **given):
         with torch.inference_mode():
-            return pack[node].EXECUTE_NORMALIZED(**given).result
+            return pack[node].PREPARE_CLASS_CLONE(None).EXECUTE_NORMALIZED(**given).result
 
     return run

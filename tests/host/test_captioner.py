@@ -3,6 +3,7 @@
 import gc
 import weakref
 from contextlib import contextmanager
+from math import prod
 
 import pytest
 import torch
@@ -105,6 +106,13 @@ def test_tiles_are_described_in_the_order_of_the_samplers_tiles(run, height, wid
     assert captions == Painter.NAMES
     assert lines == "red\ngreen\nblue\nyellow\n"
     assert [request.seed for request in painter.requests] == [2**64 - 2, 2**64 - 1, 0, 1]
+
+
+def test_automatic_tiles_are_those_of_the_settings(run, pack):
+    picture = torch.zeros(1, 1100, 2000, 3)
+    captions, _ = run("SupirCaptionTiles", captioner=Painter(), image=picture, tile=0, overlap=128, **ASKED)
+    plan = module(pack, "supir_core.supir.settings").Settings().plan(144, 256)
+    assert len(captions) == prod(plan.counts(144, 256)) > 1
 
 
 def test_tiles_of_stage_1_are_those_of_the_sampler(run, pack):

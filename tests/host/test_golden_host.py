@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from supir_core.restoration.tiling import tile_grid
+from supir_core.restoration.tiling import TilePlan, tile_grid
 
 from ..golden import draws, relative_error
 from .small import Small, module
@@ -53,7 +53,7 @@ def test_a_published_sampling_run_comes_out(small, run, pack, monkeypatch, name)
             tiles_per_call=1 if setting["local_prompts"] else 3,
         )
         if setting["local_prompts"]:
-            count = len(tile_grid(setting["height"], setting["width"], window, window - stride))
+            count = len(tile_grid(setting["height"], setting["width"], TilePlan.square(window, window - stride)))
             positive = [entry for i in range(count) for entry in small.conditioning(f"c{i}", supir_tile=i)]
     kind = "dpmpp_2m_sde" if "eta" in setting else "edm"
     (sampler,) = run("SupirSamplerSelect", sampler=kind, s_churn=setting.get("s_churn", 0), s_noise=setting["s_noise"])

@@ -104,3 +104,39 @@ def test_areas_work_in_tiles_and_are_explained_without(small, run):
     positive = [*small.conditioning("c0"), *small.conditioning("c1", area=(8, 8, 0, 0), strength=1.0)]
     with pytest.raises(ValueError, match="cannot be used here: use SUPIR Tiles"):
         small.restored(model, positive=positive)
+
+
+def tall_tiles(pack):
+    """Settings by which the small latent is four tiles of 128x64 pixels."""
+    settings = module(pack, "supir_core.supir.settings").Settings
+    return settings(tile_least=64, tile_most=128, tile_area=0.0125)
+
+
+def test_rectangular_tiles_cut_hints_to_their_shape(small, pack, cut):
+    control, seen = place_control(torch.rand(1, 3, 128, 192))
+    positive = small.conditioning("c0", control=control, control_apply_to_uncond=False)
+    small.restored(cut.apply_tiles(small.model, tall_tiles(pack), None), positive=positive)
+    assert set(seen) == {torch.Size((1, 3, 128, 64))}
+
+
+def test_the_plan_is_shown_on_the_node_that_makes_it(small, pack, cut, monkeypatch):
+    shown = []
+
+    class Server:
+        @staticmethod
+        def send_progress_text(text, node):
+            shown.append((text, node))
+
+    monkeypatch.setattr(cut.server.PromptServer, "instance", Server, raising=False)
+    small.restored(cut.apply_tiles(small.model, tall_tiles(pack), "7"))
+    small.restored(cut.apply_tiles(small.model, tall_tiles(pack), None))
+    assert shown == [("4x1 tiles of 64x128 pixels that share 16x0", "7")]
+
+
+def test_tiles_are_smaller_on_a_device_with_little_memory(pack, cut, monkeypatch):
+    settings = module(pack, "supir_core.supir.settings").Settings()
+    assert cut.fit_device(settings, (256, 256)) is settings
+    monkeypatch.setattr("comfy.model_management.get_total_memory", lambda: 640 * 640 * cut.TILE_BYTES)
+    monkeypatch.setattr("comfy.model_management.extra_reserved_memory", lambda: 0)
+    height, width = cut.fit_device(settings, (256, 256)).plan(256, 256).window
+    assert 64 * height * width <= 640 * 640

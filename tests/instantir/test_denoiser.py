@@ -15,7 +15,7 @@ from supir_core.instantir.image_attention import KeyValue
 from supir_core.instantir.previewer import LowRank
 from supir_core.instantir.sampling import Control, instantir_sigmas, noised, sample_ddpm, step_at
 from supir_core.restoration.noise import seeded_noise
-from supir_core.restoration.tiling import tile_denoiser
+from supir_core.restoration.tiling import TilePlan, tile_denoiser
 from supir_core.sdxl.blocks import doubled_conv
 from supir_core.sdxl.conditioning import Conditioning
 from supir_core.sdxl.schedule import training_sigmas
@@ -145,7 +145,7 @@ def test_one_tile_over_the_latent_equals_no_tiles(networks):
     given = inputs(16, 24)
     denoiser = build_denoiser(networks, **given)
     x, sigma = torch.randn(1, 4, 16, 24) * 5, given["sigmas"][:1]
-    tiled = tile_denoiser(denoiser, 24, 4)(x, sigma, sigma.item())
+    tiled = tile_denoiser(denoiser, TilePlan.square(24, 4))(x, sigma, sigma.item())
     # the blend divides by the weights that it multiplied with
     torch.testing.assert_close(tiled, denoiser(x, sigma, sigma.item()), rtol=1e-5, atol=1e-4)
 
@@ -157,8 +157,8 @@ def test_tiles_of_any_picture_run_and_do_not_depend_on_how_many_go_together(netw
     given = inputs(*size, rows=2)
     denoiser = build_denoiser(networks, **given)
     x, sigma = torch.randn(2, 4, *size) * 5, given["sigmas"][:1].repeat(2)
-    tiled = tile_denoiser(denoiser, 16, 4, tiles_per_call=per_call)(x, sigma, sigma[0].item())
-    alone = tile_denoiser(denoiser, 16, 4)(x, sigma, sigma[0].item())
+    tiled = tile_denoiser(denoiser, TilePlan.square(16, 4), tiles_per_call=per_call)(x, sigma, sigma[0].item())
+    alone = tile_denoiser(denoiser, TilePlan.square(16, 4))(x, sigma, sigma[0].item())
     assert tiled.shape == x.shape
     assert (tiled - alone).abs().max() < 1e-4 * alone.abs().max()
 

@@ -48,6 +48,26 @@ def test_the_network_that_rested_longest_makes_room():
             assert [next(net.parameters()).device.type for net in nets] == ["cpu", "cuda", "cpu"]
 
 
+@pytest.mark.parametrize(
+    ("total", "mode", "least", "room"),
+    [
+        (10, "auto", 1, 8),  # beside the two networks; the third one can be dropped
+        (2, "auto", 1, 1),  # streamed, as nothing would be left
+        (10, "stream", 1, 9),
+        (2, "full", 1, 0),
+    ],
+)
+def test_the_room_for_work_is_what_networks_leave(total, mode, least, room, monkeypatch):
+    monkeypatch.setattr("supir_core.sdxl.residency.BLOCK_BYTES", MIB // 2)
+    with simulated_gpu() as gpu:
+        here = residency(gpu, total * MIB, mode)
+        idle, *nets = (network() for _ in range(3))
+        with here.at_work(idle):
+            pass
+        found = here.room(*nets, least=least * MIB) / MIB
+    assert found == pytest.approx(room, abs=0.02)  # biases
+
+
 def test_by_stage_nothing_is_left():
     net = network()
     with simulated_gpu() as gpu:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from supir_core.restoration.denoiser import ConditioningCache, LinearSchedule
-from supir_core.restoration.tiling import tile_denoiser, tile_grid
+from supir_core.restoration.tiling import TilePlan, tile_denoiser, tile_grid
 from supir_core.sdxl.conditioning import Conditioning
 from supir_core.sdxl.schedule import nearest_index, training_sigmas
 from supir_core.supir.denoiser import GuidedDenoiser
@@ -99,7 +99,7 @@ def test_a_batch_equals_its_rows_one_by_one(denoiser):
 def test_one_window_over_the_latent_equals_no_tiles(denoiser):
     x = torch.randn(2, 4, 16, 24)
     for window in (24, 64):
-        tiled = tile_denoiser(denoiser, window, 8)(x, SIGMA, 2.0)
+        tiled = tile_denoiser(denoiser, TilePlan.square(window, 8))(x, SIGMA, 2.0)
         assert torch.allclose(tiled, denoiser(x, SIGMA, 2.0), atol=1e-5)
 
 
@@ -108,17 +108,20 @@ def test_one_window_over_the_latent_equals_no_tiles(denoiser):
 def test_tiles_in_one_call_or_in_many_are_the_same(denoiser, shifting):
     x = torch.randn(2, 4, 16, 24)
     one, three = (
-        tile_denoiser(denoiser, 12, 4, shifting=shifting, tiles_per_call=count)(x, SIGMA, 2.0) for count in (1, 3)
+        tile_denoiser(denoiser, TilePlan.square(12, 4), shifting=shifting, tiles_per_call=count)(x, SIGMA, 2.0)
+        for count in (1, 3)
     )
     assert torch.allclose(one, three, atol=1e-4)
 
 
 @torch.no_grad()
 def test_each_tile_gets_its_own_prompt(denoiser, demo_model):
-    tiles = tile_grid(16, 24, 12, 0)
+    tiles = tile_grid(16, 24, TilePlan.square(12, 0))
     prompts = [conditioning(demo_model) for _ in tiles]
     x = torch.randn(2, 4, 16, 24)
-    together = tile_denoiser(replace(denoiser, positives=prompts), 12, 0, tiles_per_call=4)(x, SIGMA, 2.0)
+    together = tile_denoiser(replace(denoiser, positives=prompts), TilePlan.square(12, 0), tiles_per_call=4)(
+        x, SIGMA, 2.0
+    )
     tile = tiles[1]
     where = (..., slice(tile.top, tile.top + 4), slice(tile.left, tile.left + 12))  # not shared with another
     alone = replace(denoiser, positives=prompts[1:2]).crop([tile])(x[..., :12, 12:], SIGMA, 2.0)
@@ -142,7 +145,7 @@ def test_the_text_is_read_once_over_all_steps_and_tiles(denoiser, demo_model, mo
     read, forward = [], layer.to_k.forward
     monkeypatch.setattr(layer.to_k, "forward", lambda x: read.append(1) or forward(x))
     x = torch.randn(2, 4, 16, 24)
-    tiled = tile_denoiser(denoiser, 12, 4)
+    tiled = tile_denoiser(denoiser, TilePlan.square(12, 4))
     first, again = tiled(x, SIGMA, 2.0), tiled(x, SIGMA, 2.0)
     assert len(read) == 1
     assert torch.equal(first, again)

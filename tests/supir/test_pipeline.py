@@ -1,3 +1,4 @@
+import logging
 from dataclasses import replace
 from functools import partial
 
@@ -7,6 +8,8 @@ import torch
 import supir_core
 from supir_core import PRESETS, Settings, preset
 from supir_core.restoration.canvas import Canvas, resize
+from supir_core.restoration.tiling import TilePlan
+from supir_core.sdxl.residency import Residency
 
 restore = partial(supir_core.restore, scale=1.0)
 FAST = preset("quality", steps=2, tile=64, overlap=16)
@@ -108,6 +111,18 @@ def test_one_caption_a_tile(demo_model):
         restore(demo_model, source, FAST, caption=names[:2])
 
 
+def test_tiles_are_planned_for_the_memory_that_is_free(demo_model, caplog, monkeypatch):
+    source, settings = picture(36, 40), preset("demo", steps=1)
+    with caplog.at_level(logging.INFO):
+        restore(demo_model, source, settings, size=(576, 640))
+        assert "sampling in 1 tile of 640x576 pixels" in caplog.text
+        monkeypatch.setattr(Residency, "room", lambda self, *networks, least: least)
+        restore(demo_model, source, settings, size=(576, 640))
+        assert "sampling in 2x2 tiles of 512x512 pixels" in caplog.text
+        with pytest.raises(ValueError, match="got 2 captions for 1 tiles"):  # captions were written for the plan
+            restore(demo_model, source, settings, size=(576, 640), caption=["a", "b"])
+
+
 @pytest.mark.parametrize("shape", [(3, 8, 8), (1, 1, 8, 8), (1, 8, 8, 3), (0, 3, 8, 8), (1, 3, 0, 8)])
 def test_what_is_no_picture_is_refused(demo_model, shape):
     with pytest.raises(ValueError, match="expected pictures of shape"):
@@ -117,9 +132,9 @@ def test_what_is_no_picture_is_refused(demo_model, shape):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"tile": 100}, "tile must be a multiple of 64 within 64 to 8192, got 100"),
-        ({"tile": 0}, "64 to 8192"),
-        ({"overlap": 1024}, "less than the tile"),
+        ({"tile": 100}, "tile must be a multiple of 64 within 0 to 8192, got 100"),
+        ({"tile": -64}, "0 to 8192"),
+        ({"overlap": 1024}, "less than the least tile"),
         ({"overlap": 12}, "multiple of 8"),
         ({"tile": 256, "overlap": 256}, "less than the tile"),
         ({"sampler": "euler"}, '"edm" or "dpmpp_2m_sde", got "euler"'),
@@ -139,6 +154,6 @@ def test_an_unknown_preset_is_refused():
 
 
 def test_the_overlap_is_a_quarter_of_the_tile_unless_told_otherwise():
-    assert Settings().latent_tile == (128, 32)
-    assert Settings(tile=256).latent_tile == (32, 8)
-    assert Settings(tile=512, overlap=0).latent_tile == (64, 0)
+    assert Settings(tile=1024).plan(512, 512) == TilePlan.square(128, 32)
+    assert Settings(tile=256).plan(512, 512) == TilePlan.square(32, 8)
+    assert Settings(tile=512, overlap=0).plan(512, 512) == TilePlan.square(64, 0)

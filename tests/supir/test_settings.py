@@ -16,6 +16,9 @@ CHANGES = {
     "seed": 1,
     "tile": 128,
     "overlap": 32,
+    "tile_least": 128,
+    "tile_most": 64,
+    "tile_area": 0.005,
     "blend": "exact",
     "shifting": True,
     "color_fix": "adain",
@@ -33,17 +36,26 @@ CHANGES = {
 }
 """A setting that is to change the result; the two that must not stand below."""
 
+PLANNED = {"tile": 0, "tile_least": 64}
+WITH = {"tile_least": PLANNED | {"tile_most": 128}, "tile_most": PLANNED, "tile_area": PLANNED}
+"""What a setting needs beside it to have an effect."""
+
 SAME = {"tiles_per_call": 3, "vae_memory": 64}
 
 
 @pytest.fixture(scope="module")
 def picture():
-    return torch.rand(1, 3, 16, 32)
+    return torch.rand(1, 3, 16, 48)
 
 
 @pytest.fixture(scope="module")
-def plain(demo_model, picture):
-    return restore(demo_model, picture, BASE, scale=4, caption="a boat").image
+def image(demo_model, picture):
+    return lambda settings: restore(demo_model, picture, settings, scale=4, caption="a boat").image
+
+
+@pytest.fixture(scope="module")
+def plain(image):
+    return image(BASE)
 
 
 def test_the_table_knows_all_settings():
@@ -51,17 +63,15 @@ def test_the_table_knows_all_settings():
 
 
 @pytest.mark.parametrize("name", CHANGES)
-def test_every_setting_changes_the_result(demo_model, picture, plain, name):
-    settings = replace(BASE, **{name: CHANGES[name]})
-    changed = restore(demo_model, picture, settings, scale=4, caption="a boat").image
-    assert (changed - plain).abs().mean() > 1e-4
+def test_every_setting_changes_the_result(image, plain, name):
+    base = replace(BASE, **WITH.get(name, {}))
+    before = image(base) if name in WITH else plain
+    assert (image(replace(base, **{name: CHANGES[name]})) - before).abs().mean() > 1e-4
 
 
 @pytest.mark.parametrize("name", SAME)
-def test_memory_and_speed_leave_the_result_alone(demo_model, picture, plain, name):
-    settings = replace(BASE, **{name: SAME[name]})
-    changed = restore(demo_model, picture, settings, scale=4, caption="a boat").image
-    assert (changed - plain).abs().max() < 1e-4
+def test_memory_and_speed_leave_the_result_alone(image, plain, name):
+    assert (image(replace(BASE, **{name: SAME[name]})) - plain).abs().max() < 1e-4
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ from supir_core.files.convert import to_tensor
 from supir_core.files.pictures import write_picture
 from supir_core.restoration.canvas import resize
 from supir_core.restoration.denoiser import LinearSchedule
-from supir_core.restoration.tiling import tile_grid
+from supir_core.restoration.tiling import TilePlan, tile_grid
 from supir_core.sdxl.vae import from_unit, to_unit
 from supir_core.supir.model import SupirModel
 from supir_core.supir.pipeline import restore
@@ -164,7 +164,7 @@ def seams(model: SupirModel, folder: Path) -> None:
         "|---|---|---|---|---|",
     )
     for overlap in (256, 128, 64):
-        grid = tile_grid(side // 8, side // 8, tile // 8, overlap // 8)
+        grid = tile_grid(side // 8, side // 8, TilePlan.square(tile // 8, overlap // 8))
         ends = {at * 8 for t in grid for at in (t.top, t.top + t.height)} - {0, side}
         for shifting in (False, True):
             tiled = restored(replace(plain, tile=tile, overlap=overlap, shifting=shifting))

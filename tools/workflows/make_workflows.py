@@ -47,7 +47,7 @@ def restore_4k_tiles(graph: Graph) -> None:
     """Four times as large, in tiles."""
     loaded = Loaded(graph)
     graph.column("Restore in tiles", 400)
-    restored = loaded.restore(graph, scale=4.0, preset="quality", tile=1024, overlap=256)
+    restored = loaded.restore(graph, scale=4.0, preset="quality")
     graph.column("Result", 420)
     graph.add("SupirSaveImage", 360, images=restored["image"], filename_prefix="SUPIR/restored_4k")
     graph.add("PreviewImage", 220, "Stage 1", images=restored["stage1"])
@@ -76,8 +76,8 @@ def restore_4k_captioned(graph: Graph) -> None:
     stage1 = loaded.encode(graph, scale=4.0)
     captioner = loaded.captioner(graph)
     geometry = {
-        "tile": graph.add("PrimitiveInt", title="Tile", value=1024)["INT"],
-        "overlap": graph.add("PrimitiveInt", title="Overlap", value=256)["INT"],
+        "tile": graph.add("PrimitiveInt", title="Tile", value=0)["INT"],
+        "overlap": graph.add("PrimitiveInt", title="Overlap", value=128)["INT"],
     }
     graph.beside(400)
     shared = {"captioner": captioner, "image": stage1["stage1"], **geometry}
@@ -213,9 +213,7 @@ def demo(graph: Graph) -> None:
     loaded = graph.add("SupirDemoLoader")
     graph.column("Restore", 400)
     sockets = {name: loaded[name] for name in ("model", "clip", "vae", "supir_model", "image")}
-    restored = graph.add(
-        "SupirRestore", 440, **sockets, caption=DEMO_CAPTION, scale=4.0, preset="demo", tile=1024, overlap=256
-    )
+    restored = graph.add("SupirRestore", 440, **sockets, caption=DEMO_CAPTION, scale=4.0, preset="demo")
     graph.column("Result", 420)
     graph.add("SupirSaveImage", 320, images=restored["image"], filename_prefix="SUPIR/demo")
     graph.add("PreviewImage", 220, "Stage 1", images=restored["stage1"])

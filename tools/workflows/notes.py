@@ -41,7 +41,7 @@ RESTORE = f"""# Restore a photograph
 - **preset**: **quality** invents more detail, for heavy damage. **fidelity** stays closer to the picture: \
 take it, and SUPIR-v0F, where a face is no longer the same face.
 - **seed**: another one is another try.
-- Out of memory: a smaller **tile**, such as 768."""
+- Out of memory: a **tile** of 768."""
 
 TILES = f"""# Four times as large, in tiles
 
@@ -55,8 +55,9 @@ The example of 768 pixels becomes 3072; a picture of 1024 becomes 4096.
 
 ## What to turn first
 
-- **tile**: SDXL is at its best at 1024. Less memory: 768.
-- **overlap**: what neighbours share. Seams or doubled objects: 384 or 512, which takes longer.
+- **tile**: 0 is automatic: tiles of about a megapixel, planned to fit the picture in the least time. The node \
+shows them when it runs. Less memory: 768.
+- **overlap**: what neighbours share at least. Seams or doubled objects: 256 or 512, which takes longer.
 - **Stage 1** shows what the VAE alone makes of the picture, at the final size: if it lost something, the \
 result will not have it either."""
 
@@ -98,7 +99,8 @@ line for each tile.
 
 ## What to turn first
 
-- **Tile**, **Overlap**: for captions and sampler alike. Other numbers, other tiles: empty **edited** then.
+- **Tile**, **Overlap**: for captions and sampler alike. A tile of 0 is planned to fit the picture. Other numbers, \
+other tiles: empty **edited** then.
 - **max_tokens**: a tile needs few words.
 - For portraits, and anything with text or logos, write short noun phrases yourself."""
 
@@ -135,8 +137,8 @@ PER_TILE = f"""# A caption for each tile
 Each line of **caption** belongs to one tile, row by row from the top left: what is in this part of the \
 picture. It keeps a large picture from growing a second face in the sky.
 
-The example has 2 x 2 tiles: 768 pixels become 1536, tiles have 1024 and share 256 or more. With another \
-size the sampler says how many lines it needs.
+The example has 2 x 2 tiles: 768 pixels become 1536, tiles have 832 and share 128. With another size the \
+sampler says how many lines it needs, and shows the tiles when it runs.
 
 {FILES}
 
@@ -257,7 +259,8 @@ DINOv2 perceives is of the whole picture.
 
 ## What to turn first
 
-- **tile** and **overlap** in **SUPIR Tiles**: less memory with a smaller tile, fewer seams with more overlap."""
+- **tile** and **overlap** in **SUPIR Tiles**: 0 is automatic, and shown on the node when it runs. Less memory with a \
+tile of 768, fewer seams with more overlap."""
 
 BOTH = f"""# SUPIR and InstantIR
 
