@@ -22,6 +22,7 @@ class SupirExtension(ComfyExtension):
         from .image import SupirColorFix, SupirSaveImage
         from .instantir import instantir_nodes
         from .loader import SupirModelLoader
+        from .regions import SupirRestoreRegion
         from .restore import SupirRestore
         from .sampler import SupirSampler
         from .sampling import SupirSamplerSelect, SupirScheduler
@@ -29,6 +30,7 @@ class SupirExtension(ComfyExtension):
 
         return [
             SupirRestore,
+            SupirRestoreRegion,
             SupirModelLoader,
             SupirDemoLoader,
             SupirEncode,

@@ -9,12 +9,12 @@ from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..supir_core.restoration.canvas import finish, plan_canvas
+from ..supir_core.restoration.canvas import Restored, finish, plan_canvas
 from ..supir_core.restoration.finite import require_finite
 from ..supir_core.restoration.knobs import SCALE
 from ..supir_core.sdxl.model import min_side
 from ..supir_core.supir.model import preset_for
-from ..supir_core.supir.settings import PRESETS
+from ..supir_core.supir.settings import PRESETS, Settings
 from .conditioning import encode_prompts
 from .encode import read_stage1
 from .host import CATEGORY, SupirModelType, to_image, to_picture
@@ -65,6 +65,7 @@ class SupirRestore(io.ComfyNode):
                 *tile_inputs(),
                 setting_input("color_fix", advanced=True),
                 prompt_weights_input(),
+                setting_input("strength", optional=True),
             ],
             outputs=[
                 io.Image.Output(display_name="image", tooltip="The restored picture."),
@@ -89,18 +90,39 @@ class SupirRestore(io.ComfyNode):
         overlap: int,
         color_fix: str,
         prompt_weights: bool = False,
+        strength: float = 1.0,
     ) -> io.NodeOutput:
         if preset == AUTO:
             preset = preset_for(supir_model.config)
-        settings = replace(PRESETS[preset], seed=seed, tile=tile, overlap=overlap, color_fix=color_fix)
-        picture = to_picture(image)
-        canvas = plan_canvas(picture, settings, scale, None, min_side(supir_model.config))
-        dr_vae = with_dr_encoder(vae, supir_model.dr_encoder, supir_model.name)
-        placed, memory = canvas.place(picture), settings.vae_memory
-        stage1 = read_stage1(vae, dr_vae, placed, memory, settings.restoration_scale > 0)
-        prompts = encode_prompts(clip, [caption], settings.positive, settings.negative, prompt_weights)
-        node = cls.hidden.unique_id
-        latent = sample(model, supir_model, *prompts, stage1.z_lq, stage1.z_center, settings, node=node)
-        restored_picture = require_finite(decode(vae, latent, memory), "decoding")
-        restored = finish(restored_picture, stage1.picture, picture, canvas, settings)
+        settings = replace(
+            PRESETS[preset], seed=seed, tile=tile, overlap=overlap, color_fix=color_fix, strength=strength
+        )
+        networks, node = (model, clip, vae, supir_model), cls.hidden.unique_id
+        restored = restore_picture(*networks, to_picture(image), caption, settings, scale, prompt_weights, node)
         return io.NodeOutput(*map(to_image, restored))
+
+
+def restore_picture(
+    model: ModelPatcher,
+    clip: comfy.sd.CLIP,
+    vae: comfy.sd.VAE,
+    weights: SupirWeights,
+    picture: Tensor,
+    caption: str,
+    settings: Settings,
+    scale: float,
+    prompt_weights: bool = False,
+    node: str | None = None,
+) -> Restored:
+    """Restore pictures ``(B, 3 or 4, H, W)`` as the library's ``restore`` does, by ComfyUI's networks.
+
+    The node of the id ``node`` shows the tiles.
+    """
+    canvas = plan_canvas(picture, settings, scale, None, min_side(weights.config))
+    dr_vae = with_dr_encoder(vae, weights.dr_encoder, weights.name)
+    placed, memory = canvas.place(picture), settings.vae_memory
+    stage1 = read_stage1(vae, dr_vae, placed, memory, settings.restoration_scale > 0)
+    prompts = encode_prompts(clip, [caption], settings.positive, settings.negative, prompt_weights)
+    latent = sample(model, weights, *prompts, stage1.z_lq, stage1.z_center, settings, node=node)
+    image = require_finite(decode(vae, latent, memory), "decoding")
+    return finish(image, stage1.picture, picture, canvas, settings)

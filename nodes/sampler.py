@@ -13,7 +13,6 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..supir_core.restoration.denoiser import LinearSchedule
-from ..supir_core.supir.sampling import schedule
 from ..supir_core.supir.settings import DEFAULT_PRESET, PRESETS, Settings
 from .conditioning import Conditioning
 from .denoiser import apply_supir
@@ -46,9 +45,9 @@ def sample(
     model = apply_guidance(model, settings.cfg, settings.restoration_scale, z_center)
     model = apply_tiles(model, settings, node)
     sampler = sampler_object(settings.sampler, settings.s_churn, settings.s_noise)
-    sigmas = schedule(settings.steps, settings.sampler)
-    start = start_latent(z_lq, mask)
-    return run_sampler(model, positive, negative, start, sampler, sigmas, settings.cfg.start, settings.seed, mask)
+    start = start_latent(z_lq, mask) if settings.strength == 1 else z_lq
+    numbers = settings.sigmas(), settings.cfg.start, settings.seed
+    return run_sampler(model, positive, negative, start, sampler, *numbers, mask)
 
 
 def start_latent(z_lq: Tensor, mask: Tensor | None) -> Tensor:

@@ -10,9 +10,10 @@ from supir_core.instantir.aggregator import ResidualFusion
 from supir_core.instantir.denoiser import attentions
 from supir_core.instantir.image_attention import TextAndImage
 from supir_core.instantir.previewer import one_step_preview
-from supir_core.instantir.sampling import instantir_sigmas, noised, sample_ddpm
+from supir_core.instantir.sampling import instantir_sigmas, sample_ddpm
 from supir_core.restoration.colorfix import fix_color
 from supir_core.restoration.noise import start_latent
+from supir_core.restoration.strength import start_from
 from supir_core.restoration.tiling import TilePlan, exact_weights, tile_denoiser, tile_grid
 from supir_core.sdxl.blocks import TextContext
 from supir_core.sdxl.conditioning import Conditioning
@@ -196,7 +197,7 @@ def step(golden, g, _):
 def loop(golden, g, name):
     run = golden.manifest["loops"][name.removeprefix("loop_")]
     sigmas = instantir_sigmas(run["steps"])
-    starts = noised(g["z_lq"], g["noise"], sigmas), start_latent(g["noise"], sigmas)
+    starts = start_from(g["z_lq"], g["noise"], sigmas), start_latent(g["noise"], sigmas)
     x = starts[0] if run.get("init_latents_with_lq", True) else starts[1]
     return [("out", sample_ddpm(golden.denoiser(g, sigmas, run), x, sigmas, draws(g)))]
 

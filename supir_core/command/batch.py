@@ -7,8 +7,9 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from ..files.pictures import Picture, open_picture, write_picture
+from ..files.pictures import Picture, open_picture, read_mask, write_picture
 from ..restoration.canvas import Restored
+from ..restoration.regions import restore_masked
 from .done import State, judge
 from .lock import claim, remove_leftovers
 from .plan import Job
@@ -95,20 +96,19 @@ def _is_open(job: Job, task: Task, report: Report) -> bool:
 def _restore(job: Job, task: Task, picture: Picture, restore: Restore, report: Report) -> None:
     started = time.perf_counter()
     label = task.label(job)
+    sizing = task.sizing(job)
     with report.progress(job.source.name) as callback:
-        restored = restore(
-            picture.tensor,
-            task.settings,
-            scale=task.scale,
-            size=task.size,
-            caption=job.captions or "",
-            callback=callback,
-        )
+        given = {**sizing, "caption": job.captions or "", "callback": callback}
+        if job.mask is None:
+            restored = restore(picture.tensor, task.settings, **given)
+        else:
+            mask = read_mask(job.mask)
+            restored = restore_masked(restore, picture.tensor, mask, task.settings, **given, **task.regions())
     form = {"bits": picture.bits, "quality": task.quality, "exif": None if task.strip else picture.exif}
     if job.stage1 is not None:
         write_picture(job.stage1, restored.stage1[0], label, **form)
     write_picture(job.result, restored.image[0], label, **form)
     seconds = time.perf_counter() - started
     report.say(f"restored {job.result} ({seconds:.1f} s)")
-    how = {"scale": task.scale, "size": task.size, "caption": "\n".join(job.captions or ()), **task.described()}
+    how = {**sizing, "caption": "\n".join(job.captions or ()), **task.described()}
     report.picture(job.source, job.result, "restored", round(seconds, 3), how)

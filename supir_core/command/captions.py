@@ -61,7 +61,7 @@ def _captioned(job: Job, task: Task, captions: Captions, report: Report) -> Job 
 
     def work() -> Job:
         tiles = task.settings if captions.tiles else None
-        lines = describe(stage1_of(picture, task, model), captioner, tiles)
+        lines = describe(stage1_of(picture, job, task, model), captioner, tiles)
         if job.caption_file is not None:
             write_captions(job.caption_file, lines)
         return replace(job, captions=lines)
@@ -70,9 +70,9 @@ def _captioned(job: Job, task: Task, captions: Captions, report: Report) -> Job 
 
 
 @torch.no_grad()
-def stage1_of(picture: Tensor, task: Task, model: SupirModel) -> Tensor:
+def stage1_of(picture: Tensor, job: Job, task: Task, model: SupirModel) -> Tensor:
     """What the degradation-robust VAE makes of a picture, at the size that is sampled, ``(1, 3, H, W)`` on the CPU."""
-    canvas = plan_canvas(picture, task.settings, task.scale, task.size, model.min_side)
+    canvas = plan_canvas(picture, task.settings, **task.sizing(job), min_side=model.min_side)
     placed = canvas.place(picture.to(model.device))
     stage1 = read_stage1(model, placed, task.settings.vae_memory, center=False).picture
     return canvas.visible(stage1).float().cpu()

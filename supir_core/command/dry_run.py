@@ -8,14 +8,14 @@ from typing import NamedTuple
 
 from ..files.checkpoint import open_checkpoint
 from ..files.kinds import SDXL
-from ..instantir.sampling import instantir_sigmas
+from ..files.pictures import read_mask
 from ..restoration.canvas import Canvas, target_size
+from ..restoration.regions import find_regions, fit_mask
 from ..restoration.retry import tile_pixels
 from ..restoration.tiling import count_calls
 from ..sdxl.config import UNetConfig, without_prefix
 from ..sdxl.memory import GIB
 from ..sdxl.model import UNET, WORK_NUMBERS, min_side
-from ..supir.sampling import schedule
 from ..supir.settings import Settings
 from .output import pixel_size
 from .plan import Job
@@ -44,7 +44,7 @@ def tell_plan(jobs: Sequence[Job], task: Task, weights: Weights, report: Report)
             report.say(f"{job.source} -> {job.result}: its size is not known before it is read")
             report.picture(job.source, job.result, "planned")
             continue
-        work = work_of(size, task, smallest, weights)
+        work = _work(job, size, task, smallest, weights)
         in_all.append(work)
         report.say(
             f"{job.source} -> {job.result}: {size[1]}x{size[0]}, worked on at {work.size[1]}x{work.size[0]}, "
@@ -58,13 +58,23 @@ def tell_plan(jobs: Sequence[Job], task: Task, weights: Weights, report: Report)
         )
 
 
-def work_of(size: tuple[int, int], task: Task, smallest: int, weights: Weights) -> Work:
-    """What a picture of some (height, width) takes."""
+def _work(job: Job, size: tuple[int, int], task: Task, smallest: int, weights: Weights) -> Work:
+    """What a picture takes; one with a mask what its regions take together."""
+    target = target_size(size, **task.sizing(job))
+    if job.mask is None:
+        return work_of(target, task, smallest, weights)
+    regions = find_regions(fit_mask(read_mask(job.mask), target), **task.regions())
+    works = [work_of(region.size, task, smallest, weights) for region in regions]
+    tiles, calls = sum(work.tiles for work in works), sum(work.calls for work in works)
+    return Work(target, tiles, f"regions: {len(regions)}", calls, max((work.memory for work in works), default=0.0))
+
+
+def work_of(target: tuple[int, int], task: Task, smallest: int, weights: Weights) -> Work:
+    """What a result of some (height, width) takes."""
     settings = task.settings
-    canvas = Canvas.plan(target_size(size, task.scale, task.size), settings.min_side or smallest)
+    canvas = Canvas.plan(target, settings.min_side or smallest)
     plan = settings.plan(*canvas.latent)
     supir = isinstance(settings, Settings)
-    sigmas = schedule(settings.steps, settings.sampler) if supir else instantir_sigmas(settings.steps)
     grid = {"shifting": settings.shifting, "tiles_per_call": settings.tiles_per_call}
     rows = (2 if supir else 4) * settings.tiles_per_call
     work = rows * tile_pixels(settings, canvas.latent) * WORK_NUMBERS * weights.dtype.itemsize
@@ -72,6 +82,6 @@ def work_of(size: tuple[int, int], task: Task, smallest: int, weights: Weights) 
         canvas.outer,
         prod(plan.counts(*canvas.latent)),
         plan.describe(*canvas.latent),
-        count_calls(canvas.latent, plan, sigmas[:-1].tolist(), **grid),
+        count_calls(canvas.latent, plan, settings.sigmas()[:-1].tolist(), **grid),
         (weights.size + work) / GIB,
     )

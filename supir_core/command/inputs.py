@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ from ..files.hidden import PREFIX
 from ..files.pictures import KNOWN_SUFFIXES, SUFFIXES
 
 CAPTION_SUFFIX = ".txt"
+MASK_ENDING = ".mask.png"
 
 
 class Found(NamedTuple):
@@ -40,6 +42,12 @@ def find_pictures(inputs: Sequence[Path], recursive: bool) -> tuple[list[Found],
             for picture in pictures:
                 found.setdefault(picture.source.resolve(), picture)
     return list(found.values()), passed_over
+
+
+def mask_beside(source: Path) -> Path | None:
+    """The mask of a picture: ``NAME.mask.png`` beside it, under its whole name or its stem, if there is one."""
+    named = (source.with_name(name + MASK_ENDING) for name in (source.name, source.stem))
+    return next((path for path in named if os.path.isfile(path)), None)  # false too for names too long
 
 
 def listed(passed_over: Counter[str]) -> str:
@@ -71,6 +79,8 @@ def _in_folder(folder: Path, below: Path, recursive: bool, passed_over: Counter[
                 yield from _in_folder(path, below / path.name, recursive, passed_over)
             else:
                 passed_over["folders (-r goes into them)"] += 1
+        elif path.name.lower().endswith(MASK_ENDING):
+            passed_over["masks"] += 1
         elif suffix in SUFFIXES and path.is_file():
             yield Found(path, below)
         elif suffix != CAPTION_SUFFIX:

@@ -14,6 +14,7 @@ from ..files.writing import FORMATS
 from ..instantir.settings import InstantSettings
 from ..restoration.denoiser import LinearSchedule
 from ..restoration.knobs import SCALE, Knob, knobs
+from ..restoration.regions import CONTEXT, FEATHER
 from ..sdxl.model import WEIGHTS
 from ..sdxl.residency import MODES
 from ..supir.settings import DEFAULT_PRESET, PRESETS, Settings
@@ -103,8 +104,7 @@ def _add_pictures(parser: argparse.ArgumentParser) -> None:
     size.add_argument(
         "--scale",
         type=float,
-        default=SCALE.default,
-        help=f"{SCALE.text} ({SCALE.range()}, default %(default)s)",
+        help=f"{SCALE.text} ({SCALE.range()}, default {SCALE.default:g}, and 1 for pictures with a mask)",
     )
     size.add_argument("--size", type=_size, metavar="WxH", help="exact size of the result instead")
     add(
@@ -116,8 +116,19 @@ def _add_pictures(parser: argparse.ArgumentParser) -> None:
     text = "restore pictures again that are done already, and replace files that are not results"
     add("--overwrite", action="store_true", help=text)
     add("--stage1", action="store_true", help="write what sampling began from beside each result")
+    _add_regions(
+        parser.add_argument_group("regions", "Only what is white in a mask is restored; the rest stays as it is.")
+    )
     _add_results(parser.add_argument_group("results"))
     _add_talk(parser.add_argument_group("what is said"))
+
+
+def _add_regions(group: Any) -> None:
+    text = "of all pictures; else NAME.mask.png beside a picture, if it is there"
+    group.add_argument("--mask", type=Path, metavar="FILE", help=text)
+    for name, knob in (("context", CONTEXT), ("feather", FEATHER)):
+        _add_knob(group, name, knob)
+        group.set_defaults(**{name: knob.default})
 
 
 def _add_results(group: Any) -> None:

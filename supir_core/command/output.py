@@ -57,7 +57,7 @@ def check_room(jobs: Sequence[Job], task: Task) -> None:
         folder = existing(job.result.parent)
         disk = os.stat(folder).st_dev
         folders[disk] = folder
-        needed[disk] += sum(_bytes(path, job.source, task) for path in job.pictures)
+        needed[disk] += sum(_bytes(path, job, task) for path in job.pictures)
     for disk, folder in folders.items():
         free = shutil.disk_usage(folder).free
         if needed[disk] > free:
@@ -82,9 +82,9 @@ def pixel_size(path: Path) -> tuple[int, int] | None:
         return None
 
 
-def _bytes(path: Path, source: Path, task: Task) -> float:
-    size = pixel_size(source)
+def _bytes(path: Path, job: Job, task: Task) -> float:
+    size = pixel_size(job.source)
     if size is None:
         return 0
-    height, width = target_size(size, task.scale, task.size)
+    height, width = target_size(size, **task.sizing(job))
     return FILE_BYTES + height * width * BYTES_PER_PIXEL[SUFFIX_FORMATS[path.suffix.lower()]]

@@ -11,7 +11,7 @@ from pathlib import Path
 from ..files.pictures import UnreadablePictureError, read_label
 from ..files.writing import SUFFIX_FORMATS
 from .caption_files import caption_files, read_captions
-from .inputs import Found, find_pictures
+from .inputs import Found, find_pictures, mask_beside
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,7 @@ class Job:
         captions: what it or each of its tiles shows, if that is known.
         stage1: where the stage-1 picture goes, if it is asked for.
         caption_file: where captions that a model writes are kept, if that is asked for.
+        mask: what of it is restored, where that is not all.
     """
 
     source: Path
@@ -31,6 +32,7 @@ class Job:
     captions: tuple[str, ...] | None
     stage1: Path | None = None
     caption_file: Path | None = None
+    mask: Path | None = None
 
     @property
     def pictures(self) -> list[Path]:
@@ -51,6 +53,7 @@ class Order:
     caption_tiles: bool = False
     save_captions: bool = False
     metadata: bool = True
+    mask: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -82,7 +85,8 @@ def make_plan(order: Order) -> Plan:
         except (OSError, ValueError) as error:
             refused.append((source, error))
             continue
-        jobs.append(Job(source, files["result"], captions, files.get("stage1"), files.get("caption")))
+        mask = order.mask or mask_beside(source)
+        jobs.append(Job(source, files["result"], captions, files.get("stage1"), files.get("caption"), mask))
     return Plan(jobs, refused, passed_over)
 
 

@@ -10,6 +10,7 @@ from functools import partial
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from ..captions.models import load_captioner
+from ..files.pictures import read_mask
 from ..files.writing import FORMATS, SUFFIX_FORMATS
 from .batch import attempt, run_batch
 from .captions import Captions, caption_jobs
@@ -34,6 +35,8 @@ def restore_pictures(options: argparse.Namespace) -> int:
         Exception: nothing can be done at all: of the options, the inputs, the output, the weights.
     """
     report = Report(options.quiet, options.json)
+    if options.mask is not None:
+        read_mask(options.mask)  # a wrong one is said at once
     weights = Weights(options)
     task = _task(options, weights)
     plan = make_plan(_order(options))
@@ -98,6 +101,8 @@ def _task(options: argparse.Namespace, weights: Weights) -> Task:
         strip=options.strip,
         overwrite=options.overwrite,
         captioned=bool(options.captioner),
+        context=options.context,
+        feather=options.feather,
     )
 
 
@@ -112,6 +117,7 @@ def _order(options: argparse.Namespace) -> Order:
         caption_tiles=options.caption_tiles,
         save_captions=bool(options.captioner and options.save_captions),
         metadata=not options.no_metadata,
+        mask=options.mask,
     )
 
 

@@ -9,6 +9,8 @@ from typing import Any
 from ..files.checkpoint import sha256
 from ..files.metadata import Label
 from ..instantir.settings import InstantSettings
+from ..restoration.knobs import SCALE
+from ..restoration.regions import CONTEXT, FEATHER
 from ..supir.settings import Settings
 from .plan import Job
 
@@ -19,7 +21,7 @@ class Task:
 
     Attributes:
         settings: how they are restored.
-        scale: factor of enlargement.
+        scale: factor of enlargement; else the usual one, and none for a picture with a mask.
         size: exact (height, width) instead.
         models: gives the SHA-256 of each model file by its name; ``None`` leaves the label out.
         page: which page or frame is read.
@@ -27,10 +29,12 @@ class Task:
         strip: leave out what the camera wrote.
         overwrite: restore again what is there already, whoever made it.
         captioned: a model writes the captions that are missing.
+        context: of regions, where pictures have masks; see ``find_regions``.
+        feather: likewise.
     """
 
     settings: Settings | InstantSettings
-    scale: float = 2.0
+    scale: float | None = None
     size: tuple[int, int] | None = None
     models: Callable[[], Mapping[str, str]] | None = None
     page: int | None = None
@@ -38,6 +42,16 @@ class Task:
     strip: bool = False
     overwrite: bool = False
     captioned: bool = False
+    context: float = CONTEXT.default
+    feather: int = FEATHER.default
+
+    def sizing(self, job: Job) -> dict[str, Any]:
+        """By what a picture is enlarged, as ``restore`` takes it."""
+        return {"scale": self.scale or (1.0 if job.mask else SCALE.default), "size": self.size}
+
+    def regions(self) -> dict[str, Any]:
+        """How regions are cut out."""
+        return {"context": self.context, "feather": self.feather}
 
     def described(self) -> dict[str, Any]:
         """How results are made, by name: the settings, and what was asked for besides."""
@@ -48,12 +62,12 @@ class Task:
         """The label of a result, ``None`` where results have none."""
         if self.models is None:
             return None
+        masked = {"mask": sha256(job.mask), **self.regions()} if job.mask else {}
         return Label(
             self.settings.method,
-            self.described(),
+            self.described() | masked,
             "\n".join(job.captions or ()),
-            self.scale,
-            self.size,
-            self.models(),
-            sha256(job.source),
+            **self.sizing(job),
+            models=self.models(),
+            input=sha256(job.source),
         )

@@ -27,6 +27,7 @@ __all__ = [
     "UnreadablePictureError",
     "open_picture",
     "read_label",
+    "read_mask",
     "read_picture",
     "save_picture",
     "write_picture",
@@ -82,6 +83,17 @@ def _fill(planes: Tensor, pixels: np.ndarray, orientation: int) -> None:
 def read_picture(path: str | Path, page: int | None = None) -> Tensor:
     """The tensor of ``open_picture``."""
     return open_picture(path, page).tensor
+
+
+def read_mask(path: str | Path) -> Tensor:
+    """A mask ``(H, W)`` in [0, 1]: the brightness of a picture, 0 where it is transparent.
+
+    Raises:
+        UnreadablePictureError: it cannot be decoded.
+        OSError: the file cannot be opened.
+    """
+    (picture,) = read_picture(path)
+    return picture[:3].mean(dim=0) * picture[3:].prod(dim=0)
 
 
 def save_picture(path: str | Path, picture: Any, bits: int = 8) -> None:

@@ -17,13 +17,14 @@ from ..restoration.noise import start_latent
 from ..restoration.progress import Progress, Report, sample_in_tiles, silent
 from ..restoration.prompts import encode_prompts
 from ..restoration.retry import SMALLEST_TILE, fitting_tiles, with_smaller_tiles
+from ..restoration.strength import start_from
 from ..sdxl.config import LATENT_PIXELS
 from ..sdxl.memory import upload
 from .adaptive import Adaptive
 from .denoiser import InstantDenoiser, build_denoiser
 from .model import InstantIRModel
 from .perception import dino_pixels, no_picture, perceive
-from .sampling import instantir_sigmas, noised, sample_ddpm
+from .sampling import sample_ddpm
 from .settings import InstantSettings
 
 
@@ -85,7 +86,7 @@ def restore_instantir(
     )  # what the networks see at once
     sizes = (height, width, 0, 0, height, width)
     prompts = negative.with_sizes(sizes), positive.with_sizes(sizes)
-    sigmas = instantir_sigmas(settings.steps)
+    sigmas = settings.sigmas()
     with model.at_work(model.unet, whole=[model.adapter, model.previewer]):
         denoiser = build_denoiser(
             model.networks,
@@ -116,6 +117,6 @@ def perceive_pair(model: InstantIRModel, picture: Tensor) -> tuple[Tensor, Tenso
 def sample(denoiser: InstantDenoiser, sigmas: Tensor, settings: InstantSettings, report: Report) -> Tensor:
     """Sample the restored latent, shaped as ``denoiser.z_lq``."""
     z_lq = denoiser.z_lq
-    start = partial(noised, z_lq) if settings.start == "picture" else start_latent
+    start = partial(start_from, z_lq) if settings.start == "picture" or settings.strength < 1 else start_latent
     end_step = denoiser.correction.end_step
     return sample_in_tiles(denoiser, sample_ddpm, start, z_lq, sigmas, settings, report, end_step)

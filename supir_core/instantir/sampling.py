@@ -29,11 +29,6 @@ def instantir_sigmas(steps: int) -> Tensor:
     return torch.cat([training_sigmas()[timesteps], torch.zeros(1)])
 
 
-def noised(z_lq: Tensor, unit_noise: Tensor, sigmas: Tensor) -> Tensor:
-    """Where sampling starts as released: the damaged picture's latent under noise of the first level."""
-    return z_lq + sigmas[0].item() * unit_noise
-
-
 @torch.no_grad()
 def sample_ddpm(
     denoiser: Denoiser, x: Tensor, sigmas: Tensor, noise: Noise, *, callback: Callback | None = None

@@ -5,11 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from torch import Tensor
+
 from ..restoration.knobs import knob, knobs
 from ..restoration.plan_tiles import Cost
 from ..restoration.settings import CommonSettings
+from ..restoration.strength import truncated
 from .adaptive import MODES
-from .sampling import MOST_STEPS, Control
+from .sampling import MOST_STEPS, Control, instantir_sigmas
 
 POSITIVE_PROMPT = (
     "Photorealistic, highly detailed, hyper detailed photo - realistic maximum detail, 32k, ultra HD, extreme meticulous "
@@ -76,6 +79,10 @@ class InstantSettings(CommonSettings):
         "Colours of the damaged picture: wavelet its low frequencies, adain its mean and contrast; none as published.",
         choices=knobs(CommonSettings)["color_fix"].choices,
     )
+
+    def sigmas(self) -> Tensor:
+        """The noise levels, ``(steps + 1,)``."""
+        return truncated(instantir_sigmas, self.steps, self.strength, MOST_STEPS)
 
     @property
     def schedule_of_control(self) -> Control:

@@ -100,8 +100,16 @@ def finish(image: Tensor, start: Tensor, picture: Tensor, canvas: Canvas, settin
     """Fix the colours of ``image`` by ``start``, cut both to the target and give them alpha and device of ``picture``."""
     image = fix_color(image, start, settings.color_fix, settings.color_strength).clamp_(0, 1)
     alpha = resize(upload(picture[:, 3:], image.device).to(image.dtype), canvas.target)
-    both = torch.stack([torch.cat([canvas.take(part), alpha], dim=1) for part in (image, start)])
+    parts = blended(canvas.take(image), picture, settings.strength), canvas.take(start)
+    both = torch.stack([torch.cat([part, alpha], dim=1) for part in parts])
     return Restored(*both.to(picture.device))  # one copy, as a GPU is waited for at each
+
+
+def blended(image: Tensor, picture: Tensor, strength: float) -> Tensor:
+    """So much of ``image`` (B, 3, H, W), and for the rest the picture itself, enlarged to its size."""
+    if strength == 1:
+        return image
+    return torch.lerp(resize(opaque(picture), (image.shape[2], image.shape[3])).to(image), image, strength)
 
 
 def target_size(

@@ -101,6 +101,14 @@ class CommonSettings:
     color_strength: float = knob(
         1.0, "1 for the full correction of the colours, 0 for none.", least=0.0, most=1.0, step=0.01
     )
+    strength: float = knob(
+        1.0,
+        "How much of the restoration: 1 is all of it, 0 the picture itself, enlarged. In between, less is invented and more "
+        "of the picture stays, with its damage.",
+        least=0.0,
+        most=1.0,
+        step=0.01,
+    )
     min_side: int | None = knob(
         None,
         "Smaller pictures are enlarged further until the short side has this many pixels, as published: SDXL works badly "

@@ -18,10 +18,11 @@ from ..restoration.noise import start_latent
 from ..restoration.progress import Progress, Report, sample_in_tiles, silent
 from ..restoration.prompts import encode_prompts
 from ..restoration.retry import SMALLEST_TILE, fitting_tiles, tile_pixels, with_smaller_tiles
+from ..restoration.strength import start_from
 from ..sdxl.memory import upload
 from .denoiser import GuidedDenoiser
 from .model import SupirModel
-from .sampling import published_sampler, schedule
+from .sampling import published_sampler
 from .settings import Settings, preset
 from .stage1 import Stage1, encode_stage1
 
@@ -106,8 +107,9 @@ def sample(denoiser: GuidedDenoiser, z_center: Tensor | None, settings: Settings
         z_center=z_center,
         restoration_scale=settings.restoration_scale,
     )
-    sigmas = schedule(settings.steps, settings.sampler)
-    return sample_in_tiles(denoiser, sampler, start_latent, denoiser.z_lq, sigmas, settings, report)
+    z_lq = denoiser.z_lq
+    start = start_latent if settings.strength == 1 else partial(start_from, z_lq)
+    return sample_in_tiles(denoiser, sampler, start, z_lq, settings.sigmas(), settings, report)
 
 
 def _check_captions(captions: Sequence[str], canvas: Canvas, settings: Settings) -> None:

@@ -16,6 +16,8 @@ from ..restoration.noise import Callback, Noise
 from ..sdxl.config import SIGMA_MAX
 from ..sdxl.schedule import training_sigmas
 
+MOST_STEPS = 1000
+
 EARLY_SIGMA = 0.05
 """As released, restoration guidance rests once the next sigma is at or below this."""
 
@@ -28,8 +30,8 @@ def ddpm_sigmas(steps: int) -> Tensor:
     Raises:
         ValueError: ``steps`` is not within 1 to 1000.
     """
-    if not 1 <= steps <= 1000:
-        raise ValueError(f"steps must be within 1 to 1000, got {steps}")
+    if not 1 <= steps <= MOST_STEPS:
+        raise ValueError(f"steps must be within 1 to {MOST_STEPS}, got {steps}")
     indices = np.linspace(999, 0, steps, endpoint=False).astype(int)
     return torch.cat([training_sigmas()[torch.from_numpy(indices.copy())], torch.zeros(1)])
 

@@ -5,10 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
+from torch import Tensor
+
 from ..restoration.denoiser import LinearSchedule
 from ..restoration.knobs import knob
 from ..restoration.plan_tiles import Cost
 from ..restoration.settings import CommonSettings
+from ..restoration.strength import truncated
+from .sampling import MOST_STEPS, schedule
 
 POSITIVE_PROMPT = (
     "Cinematic, High Contrast, highly detailed, taken using a Canon EOS R camera, hyper detailed photo-realistic "
@@ -28,7 +32,7 @@ class Settings(CommonSettings):
     method: ClassVar[str] = "SUPIR"
     cost: ClassVar[Cost] = Cost(1.0737e-3, 8.438e-9)
 
-    steps: int = knob(50, "Sampling steps: 50 with edm; 8 to 10 with a Lightning checkpoint.", least=1, most=1000)
+    steps: int = knob(50, "Sampling steps: 50 with edm; 8 to 10 with a Lightning checkpoint.", least=1, most=MOST_STEPS)
     sampler: str = knob(
         "edm",
         "edm: the paper's, about 50 steps. dpmpp_2m_sde: 8 to 10 steps with a Lightning checkpoint.",
@@ -73,6 +77,10 @@ class Settings(CommonSettings):
     )
     positive: str = knob(POSITIVE_PROMPT, "Quality words that follow every caption, the paper's by default.")
     negative: str = knob(NEGATIVE_PROMPT, "What to keep away from, the paper's by default.")
+
+    def sigmas(self) -> Tensor:
+        """The noise levels, ``(steps + 1,)``."""
+        return truncated(lambda steps: schedule(steps, self.sampler), self.steps, self.strength, MOST_STEPS)
 
 
 PRESETS: dict[str, Settings] = {

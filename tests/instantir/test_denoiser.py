@@ -13,8 +13,9 @@ from supir_core.instantir.adaptive import Adaptive
 from supir_core.instantir.denoiser import build_denoiser
 from supir_core.instantir.image_attention import KeyValue
 from supir_core.instantir.previewer import LowRank
-from supir_core.instantir.sampling import Control, instantir_sigmas, noised, sample_ddpm, step_at
+from supir_core.instantir.sampling import Control, instantir_sigmas, sample_ddpm, step_at
 from supir_core.restoration.noise import seeded_noise
+from supir_core.restoration.strength import start_from
 from supir_core.restoration.tiling import TilePlan, tile_denoiser
 from supir_core.sdxl.blocks import doubled_conv
 from supir_core.sdxl.conditioning import Conditioning
@@ -52,7 +53,7 @@ def run(denoiser, noise_seeds=(0,), callback=None):
     sigmas = denoiser.image.sigmas if hasattr(denoiser, "image") else instantir_sigmas(STEPS)
     noise = seeded_noise(noise_seeds)
     z_lq = denoiser.z_lq
-    return sample_ddpm(denoiser, noised(z_lq, noise(z_lq), sigmas), sigmas, noise, callback=callback)
+    return sample_ddpm(denoiser, start_from(z_lq, noise(z_lq), sigmas), sigmas, noise, callback=callback)
 
 
 # --- the UNet without and with what is added to it
