@@ -7,12 +7,14 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+import comfy.clip_vision
 import comfy.sd
 import torch
 from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
 from torch import Tensor
 
+from ..supir_core.instantir.settings import InstantSettings
 from ..supir_core.restoration.noise import SEEDS
 from ..supir_core.restoration.regions import (
     CONTEXT,
@@ -28,6 +30,8 @@ from ..supir_core.supir.model import preset_for
 from ..supir_core.supir.settings import PRESETS
 from .host import CATEGORY, SupirModelType, to_image, to_picture
 from .inputs import knob_input, seed_input, setting_input
+from .instantir.loader import InstantIRModelType, InstantIRWeights
+from .instantir.restore import restore_with_instantir
 from .loader import SupirWeights
 from .restore import AUTO, restore_picture
 from .sampler import preset_input
@@ -60,7 +64,11 @@ class SupirRestoreRegion(io.ComfyNode):
                 io.Model.Input("model", tooltip="An SDXL model, with or without LoRA and other patches."),
                 io.Clip.Input("clip", tooltip="SDXL's text encoders."),
                 io.Vae.Input("vae", tooltip="SDXL's VAE."),
-                SupirModelType.Input("supir_model", tooltip="From SUPIR Load Model."),
+                io.MultiType.Input(
+                    "supir_model",
+                    types=[SupirModelType, InstantIRModelType],
+                    tooltip="From SUPIR Load Model, or from InstantIR Load Model.",
+                ),
                 io.Image.Input("image", tooltip="The picture. The result has its size."),
                 io.Mask.Input(
                     "mask",
@@ -88,6 +96,9 @@ class SupirRestoreRegion(io.ComfyNode):
                 knob_input("feather", FEATHER),
                 setting_input("color_fix", advanced=True),
                 setting_input("strength"),
+                io.ClipVision.Input(
+                    "clip_vision", optional=True, tooltip="DINOv2-large, from Load CLIP Vision; for InstantIR only."
+                ),
             ],
             outputs=[
                 io.Image.Output(display_name="image", tooltip="The picture with the regions restored."),
@@ -101,7 +112,7 @@ class SupirRestoreRegion(io.ComfyNode):
         model: ModelPatcher,
         clip: comfy.sd.CLIP,
         vae: comfy.sd.VAE,
-        supir_model: SupirWeights,
+        supir_model: SupirWeights | InstantIRWeights,
         image: Tensor,
         caption: str,
         preset: str,
@@ -112,15 +123,19 @@ class SupirRestoreRegion(io.ComfyNode):
         strength: float = 1.0,
         mask: Tensor | None = None,
         boxes: Any = None,
+        clip_vision: comfy.clip_vision.ClipVisionModel | None = None,
     ) -> io.NodeOutput:
         picture = to_picture(image)
-        if preset == AUTO:
-            preset = preset_for(supir_model.config)
-        settings = replace(PRESETS[preset], color_fix=color_fix, strength=strength)
+        networks = model, clip, vae, supir_model
+        changes = {"color_fix": color_fix, "strength": strength}
 
         def restore(captions: Sequence[str], crop: Tensor, number: int) -> Tensor:
-            each = settings.seeded((seed + number) % SEEDS)
-            return restore_picture(model, clip, vae, supir_model, crop, captions[number], each, 1.0).image
+            given, number_seed = captions[number], (seed + number) % SEEDS
+            if isinstance(supir_model, InstantIRWeights):
+                published = InstantSettings(seed=number_seed, **changes)
+                return restore_with_instantir(*networks, clip_vision, crop, given, published).image
+            chosen = PRESETS[preset_for(supir_model.config) if preset == AUTO else preset]
+            return restore_picture(*networks, crop, given, replace(chosen, seed=number_seed, **changes), 1.0).image
 
         restored, weights = [], []
         for one, regions in zip(picture.split(1), regions_of(picture, mask, boxes, context, feather), strict=True):

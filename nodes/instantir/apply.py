@@ -23,26 +23,14 @@ from ...supir_core.instantir.aggregator import Residuals, check_height
 from ...supir_core.instantir.correction import Correction, Rows
 from ...supir_core.instantir.image_attention import AttentionSite, KeyValue, attention_sites, image_rows
 from ...supir_core.instantir.sampling import Control
-from ...supir_core.sdxl.config import LATENT_PIXELS
-from ..conditioning import NAMES
 from ..denoiser import check_model
 from ..host import attention
-from ..options import (
-    INSTANTIR_CALL,
-    INSTANTIR_RUN,
-    PREVIEWS,
-    PROMPT,
-    PROMPTS,
-    TILE_KEY,
-    TILES,
-    rows_for,
-    scaled_latent,
-    schedule_sigma,
-)
+from ..options import INSTANTIR_CALL, INSTANTIR_RUN, PREVIEWS, PROMPT, TILES, rows_for, scaled_latent, schedule_sigma
 from ..prediction import watch_prediction
 from ..wrappers import Options, UNetInputs, before_model, before_unet, replace_wrappers, reserving, tell_levels
 from ..wrong_crop import warn_of_crops
 from .loader import InstantIRNetworks, InstantIRWeights
+from .prompts import of_none, prompts_of, size_condition, tell_prompts
 
 KEY = "instantir"
 POSITIVE = "positive"
@@ -208,35 +196,6 @@ class InstantIRWrappers:
         read = run.read(networks, self.features, branched, embedding)
         pictures = len(embedding) // len(prompts) // tiles
         return image_rows(read, networks.adapter.modulations(embedding), prompts, pictures, tiles)
-
-
-def size_condition(model: ModelPatcher, latent: Tensor) -> dict[str, int]:
-    """As published, the size of what the networks see at once in pixels, here that of a tile at most.
-
-    Sizes that came with the prompts, such as those SUPIR was published with, do not count.
-    """
-    height, width = latent.shape[2:]
-    for wrapper in model.get_wrappers(WrappersMP.CALC_COND_BATCH, TILE_KEY):
-        height, width = wrapper.__self__.plan(height, width).window
-    height, width = LATENT_PIXELS * height, LATENT_PIXELS * width
-    return dict(zip(NAMES, (height, width, 0, 0, height, width), strict=True))
-
-
-def tell_prompts(executor: Any, model: Any, conds: Sequence[Any], x: Tensor, timestep: Tensor, told: Options) -> Any:
-    """A CALC_COND_BATCH wrapper: the names of the prompts, which each guider puts into an order of its own."""
-    names = tuple(entries[0].get(PROMPT) if entries else None for entries in conds)
-    options = {**told.get("transformer_options", {}), PROMPTS: names}
-    return executor(model, conds, x, timestep, {**told, "transformer_options": options})
-
-
-def prompts_of(options: Mapping[str, Any]) -> list[str | None]:
-    """The name of the prompt that each chunk of a call's rows is of."""
-    return [options[PROMPTS][number] for number in options["cond_or_uncond"]]
-
-
-def of_none(name: str | None) -> bool:
-    """Whether a prompt is guided away from, or is none of the guider's: it goes with the features of no picture."""
-    return name is None or "negative" in name
 
 
 def rows_of(call: Call, x: Tensor, timesteps: Tensor, y: Tensor, prompts: Sequence[str | None]) -> Rows:

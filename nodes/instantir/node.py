@@ -99,13 +99,29 @@ class InstantIRApply(io.ComfyNode):
         min_side: int,
         vae_tile: int,
     ) -> io.NodeOutput:
-        require_sdxl_vae(vae)
         picture = to_picture(image)
         canvas = Canvas.plan(target_size(picture, scale), min_side)
-        placed = canvas.place(picture)
-        visible = canvas.visible(placed)
-        features = picture_features(clip_vision, visible, instantir_model.feature_width)
-        z_lq = require_finite(encode(vae, placed, vae_tile or None), "encoding")
         control = Control(strength, end=creative_start, preview_start=preview_start)
-        changed = apply_instantir(model, instantir_model, z_lq, features, control, adaptive)
-        return io.NodeOutput(changed, {"samples": z_lq}, to_image(visible))
+        changed, z_lq, placed = apply_to_picture(
+            model, instantir_model, clip_vision, vae, picture, canvas, control, adaptive, vae_tile or None
+        )
+        return io.NodeOutput(changed, {"samples": z_lq}, to_image(canvas.visible(placed)))
+
+
+def apply_to_picture(
+    model: ModelPatcher,
+    weights: InstantIRWeights,
+    clip_vision: comfy.clip_vision.ClipVisionModel,
+    vae: comfy.sd.VAE,
+    picture: Tensor,
+    canvas: Canvas,
+    control: Control,
+    adaptive: str,
+    memory: int | None = None,
+) -> tuple[ModelPatcher, Tensor, Tensor]:
+    """A MODEL that restores pictures ``(B, 3 or 4, H, W)``, their latent as ComfyUI has it, and they as they are encoded."""
+    require_sdxl_vae(vae)
+    placed = canvas.place(picture)
+    features = picture_features(clip_vision, canvas.visible(placed), weights.feature_width)
+    z_lq = require_finite(encode(vae, placed, memory), "encoding")
+    return apply_instantir(model, weights, z_lq, features, control, adaptive), z_lq, placed

@@ -25,21 +25,20 @@ def sample(
     positive: Conditioning,
     negative: Conditioning,
     z_lq: Tensor,
-    seed: int,
-    steps: int,
-    cfg: float,
+    settings: InstantSettings,
     mask: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """The restored latent and the previews of all steps, ``(steps * B, 4, h, w)``, as ComfyUI has latents.
 
-    Row i of the noise has the seed ``seed + i``. Where ``mask`` is 0 the latent stays as it is. Without a preview there is one
+    Row i of the noise has the seed ``settings.seed + i``. Where ``mask`` is 0 the latent stays as it is. Without a preview there is one
     of zeros.
     """
     model = model.clone()
     previews = Previews()
     model.model_options["transformer_options"][PREVIEWS] = previews
     sampler = comfy.samplers.KSAMPLER(supir_sampler, {"sampling": sample_ddpm})
-    latent = run_sampler(model, positive, negative, z_lq, sampler, instantir_sigmas(steps), cfg, seed, mask)
+    numbers = settings.sigmas(), settings.cfg, settings.seed
+    latent = run_sampler(model, positive, negative, z_lq, sampler, *numbers, mask)
     shown = torch.cat(previews.steps).cpu() if previews.steps else torch.zeros_like(latent)
     return latent, model.model.process_latent_out(shown)
 
@@ -112,5 +111,6 @@ class InstantIRSampler(io.ComfyNode):
         cfg: float,
     ) -> io.NodeOutput:
         mask = z_lq.get("noise_mask")
-        latent, previews = sample(model, positive, negative, z_lq["samples"], seed, steps, cfg, mask)
+        settings = InstantSettings(seed=seed, steps=steps, cfg=cfg)
+        latent, previews = sample(model, positive, negative, z_lq["samples"], settings, mask)
         return io.NodeOutput({**z_lq, "samples": latent}, {"samples": previews})

@@ -76,7 +76,9 @@ class Checkpoint:
         for key in keys:
             for stored, name in self.sources[key].parts:
                 wanted.setdefault(stored, []).append(name)
-        return {(stored, name): tensor for stored, names in wanted.items() for name, tensor in stored.read(names).items()}
+        return {
+            (stored, name): tensor for stored, names in wanted.items() for name, tensor in stored.read(names).items()
+        }
 
     def under(self, prefix: str, dtype: torch.dtype | None = None) -> dict[str, Tensor]:
         """Read the tensors under a prefix, by their key without it."""
@@ -161,7 +163,9 @@ def _check_contents(checkpoint: Checkpoint) -> None:
 
 
 def _tell_unused(path: Path, keys: Iterable[str]) -> None:
-    groups = Counter("lora" if "lora_" in key else ".".join(key.split(".")[: 1 + key.startswith(_SHARED)]) for key in keys)
+    groups = Counter(
+        "lora" if "lora_" in key else ".".join(key.split(".")[: 1 + key.startswith(_SHARED)]) for key in keys
+    )
     if groups:
         listed = ", ".join(f"{name} ({count})" for name, count in sorted(groups.items()))
         log.warning("%s: more is in it than is used, which is left alone: %s", path.name, listed)

@@ -90,12 +90,21 @@ def part_files(folder: Path) -> dict[str, list[Path]]:
             f"{folder.name}: a model in diffusers' layout without weights in {', '.join(missing)}; expected "
             f"{', '.join(PREFIXES)} with a .safetensors or .bin file each. Download the folders that are missing"
         )
+    scheduler = folder / "scheduler" / "scheduler_config.json"
+    predicts = json.loads(scheduler.read_bytes()).get("prediction_type") if scheduler.is_file() else None
+    if predicts not in (None, "epsilon"):
+        raise UnsupportedCheckpointError(
+            f"{folder.name}: a model that predicts {predicts} (scheduler/scheduler_config.json), where SUPIR and InstantIR need "
+            "one that predicts noise (epsilon), such as sd_xl_base_1.0"
+        )
     return found
 
 
 def _weights_in(folder: Path) -> list[Path]:
     """One whole file, or all the shards that an index lists."""
-    names = sorted((path for path in folder.glob("*") if _WEIGHTS.fullmatch(path.name)), key=lambda p: (len(p.name), p.name))
+    names = sorted(
+        (path for path in folder.glob("*") if _WEIGHTS.fullmatch(path.name)), key=lambda p: (len(p.name), p.name)
+    )
     for suffix in (".safetensors", ".bin"):
         some = [path for path in names if path.suffix == suffix]
         whole = [path for path in some if not _SHARD.search(path.name)]
@@ -112,7 +121,9 @@ def _shards(index: Path) -> list[Path]:
         names = sorted(set(json.loads(index.read_text())["weight_map"].values()))
         return [index.with_name(Path(name).name) for name in names]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UnsupportedCheckpointError(f"{index}: expected an index of shards with a weight_map; download it again") from error
+        raise UnsupportedCheckpointError(
+            f"{index}: expected an index of shards with a weight_map; download it again"
+        ) from error
 
 
 def single_file_name(part: str, key: str, keys: Collection[str]) -> str:

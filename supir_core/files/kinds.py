@@ -55,7 +55,9 @@ USED: dict[str, tuple[str, ...]] = {
 MARKS = re.compile(r"v_pred|ztsnr|edm_.*")
 """Entries that hold no weights, but tell how an SDXL model predicts."""
 
-SILENT = re.compile(r"control_model\.mask_LQ|denoiser\.sigmas|model_ema\.(decay|num_updates)|.*\.(position_ids|logit_scale)")
+SILENT = re.compile(
+    r"control_model\.mask_LQ|denoiser\.sigmas|model_ema\.(decay|num_updates)|.*\.(position_ids|logit_scale)"
+)
 """Entries that published files have and nothing is built of: not worth a word."""
 
 
@@ -87,7 +89,9 @@ def is_used(key: str, kind: str) -> bool:
         return True
     if MARKS.fullmatch(key):
         return True
-    return any(re.match(part, key) for part in USED[kind]) and not re.search(r"\blora_", key) and not SILENT.fullmatch(key)
+    return (
+        any(re.match(part, key) for part in USED[kind]) and not re.search(r"\blora_", key) and not SILENT.fullmatch(key)
+    )
 
 
 _UNET = r"\n(diffusion_model\.)?input_blocks\."

@@ -35,8 +35,11 @@ def _inert(module: str, name: str) -> type:
     return type(name, (_Inert,), {"__module__": module})
 
 
-BESIDE_WEIGHTS = [
-    *(_inert(f"{lightning}.callbacks.model_checkpoint", "ModelCheckpoint") for lightning in ("pytorch_lightning", "lightning.pytorch")),
+BESIDE_WEIGHTS: list[Any] = [
+    *(
+        _inert(f"{lightning}.callbacks.model_checkpoint", "ModelCheckpoint")
+        for lightning in ("pytorch_lightning", "lightning.pytorch")
+    ),
     *(_inert(f"numpy.{core}.multiarray", "scalar") for core in ("core", "_core")),
     _inert("numpy", "dtype"),
     _inert("numpy.dtypes", "Float64DType"),
@@ -107,7 +110,9 @@ def _state_dict(path: Path, content: Any) -> dict[str, Tensor]:
             break
         content = inner
     if not isinstance(content, dict):
-        raise UnsupportedCheckpointError(f"{path.name}: expected weights by name, this is a pickled {type(content).__name__}")
+        raise UnsupportedCheckpointError(
+            f"{path.name}: expected weights by name, this is a pickled {type(content).__name__}"
+        )
     content = dict(content)
     for part in NESTED:
         if isinstance(content.get(part), dict):
@@ -119,5 +124,7 @@ def _state_dict(path: Path, content: Any) -> dict[str, Tensor]:
                 f"{path.name}: expected weights by name, but one is called {key!r}: not the state dict of a whole model"
             )
         if tensor.layout is not torch.strided or tensor.is_nested or tensor.device.type != "cpu":
-            raise UnsupportedCheckpointError(f"{path.name}: {key} is no plain tensor, but sparse, nested or without data")
+            raise UnsupportedCheckpointError(
+                f"{path.name}: {key} is no plain tensor, but sparse, nested or without data"
+            )
     return tensors

@@ -110,7 +110,9 @@ def dequantised(sources: Sources) -> Sources:
         if ending and weight is None:
             raise UnsupportedCheckpointError(f"{scale.parts[0][0].path.name}: {key} scales a weight that is not there")
         if weight:
-            result[f"{key.removesuffix(ending or '')}.weight"] = Source((*weight.parts, *scale.parts), weight.shape, scaled)
+            result[f"{key.removesuffix(ending or '')}.weight"] = Source(
+                (*weight.parts, *scale.parts), weight.shape, scaled
+            )
     return result
 
 
@@ -129,7 +131,9 @@ def _check_formats(marks: Mapping[str, Source]) -> None:
             try:
                 said = json.loads(bytes(tensor.tolist()))["format"]
             except (ValueError, KeyError, TypeError) as error:
-                raise UnsupportedCheckpointError(f"{stored.path.name}: {name} does not say how it is quantised") from error
+                raise UnsupportedCheckpointError(
+                    f"{stored.path.name}: {name} does not say how it is quantised"
+                ) from error
             if said not in DEQUANTISABLE:
                 raise UnsupportedCheckpointError(
                     f"{stored.path.name}: quantised for ComfyUI as {said}, which only its own loaders read; take the file in "

@@ -38,9 +38,9 @@ class Bounds(NamedTuple):
 
 
 class Cut(NamedTuple):
-    """How one side is cut: ``count`` tiles of ``side`` pixels whose neighbours share ``overlap`` or more."""
+    """How one side is cut: ``tiles`` of ``side`` pixels whose neighbours share ``overlap`` or more."""
 
-    count: int
+    tiles: int
     side: int
     overlap: int
 
@@ -53,7 +53,8 @@ def plan_tiles(size: tuple[int, int], cost: Cost, bounds: Bounds) -> TilePlan:
     Raises:
         ValueError: no tile is within the bounds.
     """
-    pairs = [pair for pair in product(*(cuts(side, bounds) for side in size)) if _area(pair) <= bounds.area]
+    height, width = size
+    pairs = [pair for pair in product(cuts(height, bounds), cuts(width, bounds)) if _area(pair) <= bounds.area]
     if not pairs:
         raise ValueError(
             f"no tile has sides of {bounds.least} to {bounds.most} and an area of at most {bounds.area} latent pixels; "
@@ -62,7 +63,7 @@ def plan_tiles(size: tuple[int, int], cost: Cost, bounds: Bounds) -> TilePlan:
 
     def rank(pair: tuple[Cut, Cut]) -> tuple[bool, float, float, int]:
         down, across = pair
-        tiles, sides = down.count * across.count, (down.side, across.side)
+        tiles, sides = down.tiles * across.tiles, (down.side, across.side)
         shared = down.overlap + across.overlap
         return tiles > 1, tiles * cost.of(_area(pair)), max(sides) / min(sides), -shared
 

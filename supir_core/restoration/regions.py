@@ -99,7 +99,7 @@ def _parts(marked: np.ndarray, feather: int) -> tuple[np.ndarray, int]:
     """Number the parts of a mask from 1; those nearer to each other than ``feather`` pixels are one."""
     if not marked.any():
         return marked, 0
-    near = ndimage.distance_transform_edt(~marked) <= feather / 2
+    near = _depth(~marked) <= feather / 2
     return ndimage.label(near, structure=np.ones((3, 3)))  # type: ignore[return-value]
 
 
@@ -123,10 +123,18 @@ def _region(mask: np.ndarray, context: float, feather: int) -> Region:
 def _fade(marked: np.ndarray, rim: Sequence[tuple[int, int]], feather: int) -> np.ndarray:
     """A raised cosine from the mask's edge inwards. A side of the cut-out is an edge unless the picture ends there."""
     framed = np.pad(marked, rim)
-    depth = ndimage.distance_transform_edt(framed) if not framed.all() else np.full(framed.shape, np.inf)
-    inner = tuple(slice(before, length - after) for (before, after), length in zip(rim, framed.shape, strict=True))
+    depth = _depth(framed)
+    (top, bottom), (left, right) = rim
+    inner = depth[top : len(depth) - bottom, left : depth.shape[1] - right]
     reach = min(feather, depth.max()) or 1
-    return np.sin(np.pi / 2 * np.clip(depth[inner] / reach, 0, 1)) ** 2
+    return np.sin(np.pi / 2 * np.clip(inner / reach, 0, 1)) ** 2
+
+
+def _depth(marked: np.ndarray) -> np.ndarray:
+    """Distance to the nearest pixel that is not marked; infinite where all are."""
+    if marked.all():
+        return np.full(marked.shape, np.inf)
+    return np.asarray(ndimage.distance_transform_edt(marked))
 
 
 def box_mask(size: tuple[int, int], boxes: Sequence[tuple[float, float, float, float]]) -> list[Tensor]:

@@ -271,7 +271,9 @@ def _check_channels(checkpoint: Checkpoint) -> None:
     """Refuse a UNet that takes more than a plain latent."""
     shape = checkpoint.shapes.get(UNET + "input_blocks.0.0.weight", ())
     if shape[1:2] not in ((), (4,)):
-        what = {9: "an inpainting model", 8: "an editing model"}.get(shape[1], "another family's, or a model for other inputs")
+        what = {9: "an inpainting model", 8: "an editing model"}.get(
+            shape[1], "another family's, or a model for other inputs"
+        )
         raise UnsupportedCheckpointError(
             f"{checkpoint.path.name}: its UNet takes {shape[1]} channels, expected 4. This is {what}: use the plain SDXL model "
             "that it was made from"

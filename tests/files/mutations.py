@@ -1,7 +1,8 @@
-"""Damaged, altered and hostile copies of small checkpoints, each under two megabytes."""
+"""Damaged, altered and hostile copies of small checkpoints, each of a few megabytes at most."""
 
 import io
 import json
+import math
 import pickle
 import random
 import re
@@ -47,7 +48,8 @@ def altered_headers(whole):
     """Shapes, offsets and types that the numbers do not have."""
     (length,) = struct.unpack("<Q", whole[:8])
     header, numbers = json.loads(whole[8 : 8 + length]), whole[8 + length :]
-    keys = sorted((key for key in header if len(header[key]["shape"]) == 4), key=lambda key: -header[key]["data_offsets"][1])
+    sizes = {key: math.prod(entry["shape"]) for key, entry in header.items() if len(entry["shape"]) == 4}
+    keys = sorted(sizes, key=lambda key: -sizes[key])
     key = keys[0]
     entry = header[key]
 
@@ -103,7 +105,10 @@ def altered_tensors(tensors):
         yield f"{key} numbered anew", {**rest, re.sub(r"\d+", "99999999999", key, count=1) + "x": value}
         yield f"{key} a number", {**tensors, key: value.view(-1)[0].clone()}
         yield f"{key} longer", {**tensors, key: torch.cat([value, value])}
-        yield f"{key} of whole numbers", {**tensors, key: value.to(chance.choice((torch.int8, torch.bool, torch.int64)))}
+        yield (
+            f"{key} of whole numbers",
+            {**tensors, key: value.to(chance.choice((torch.int8, torch.bool, torch.int64)))},
+        )
     yield "half zeros", {key: tensors[key] * (number < len(keys) // 2) for number, key in enumerate(keys)}
     yield "all zeros", {key: torch.zeros_like(value) for key, value in tensors.items()}
     yield "more", {**tensors, "optimizer.state": torch.ones(3)}
@@ -117,7 +122,9 @@ def pickles(tensors, folder):
     """Torch's files of both forms, damaged, hostile, and with what is no state dict in them."""
     sprung = folder / "sprung"
     with zipfile.ZipFile(io.BytesIO(saved(tensors, True))) as file:
-        reach = max(entry.file_size for entry in file.infolist() if entry.filename.endswith(".pkl"))  # weights come after it
+        reach = max(
+            entry.file_size for entry in file.infolist() if entry.filename.endswith(".pkl")
+        )  # weights come after it
     for form, zipped in (("zip", True), ("old", False)):
         whole = saved(tensors, zipped)
         yield f"{form} whole", whole

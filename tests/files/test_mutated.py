@@ -31,7 +31,10 @@ def vae_file():
 
 
 def sdxl_file():
-    text = ("conditioner.embedders.0.transformer.text_model.final_layer_norm.bias", "conditioner.embedders.1.model.ln_final.bias")
+    text = (
+        "conditioner.embedders.0.transformer.text_model.final_layer_norm.bias",
+        "conditioner.embedders.1.model.ln_final.bias",
+    )
     return weights_of(UNet(SMALL_UNET), "model.diffusion_model.") | {key: torch.ones(8) for key in text}
 
 
@@ -52,10 +55,10 @@ def test_a_mutated_checkpoint_is_refused_or_gives_its_weights(kind, tmp_path):
     make, load = KINDS[kind]
     tensors, path = make(), tmp_path / "file"
     save_file(tensors, path)
-    expected = load(path)
+    expected = [value.clone() for value in load(path)]  # the file below it is written anew
     refused, accepted = [], []
     for name, content in mutations(tensors, tmp_path):
-        assert len(content) < 2_000_000
+        assert len(content) < 4_000_000
         path.write_bytes(content)
         start = time.perf_counter()
         try:

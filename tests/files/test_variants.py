@@ -20,7 +20,7 @@ from supir_core.sdxl.model import load_text, load_unet, load_vae, open_vae
 from supir_core.sdxl.text import load_tokenizer
 from supir_core.supir.model import load_adaptor, load_dr_encoder
 
-from .pickles import trap, save_with_training_state
+from .pickles import save_with_training_state, trap
 
 CLIP_G, UNET = "conditioner.embedders.1.model.", "model.diffusion_model."
 FIRST_STAGE, DR = "first_stage_model.", "first_stage_model.denoise_encoder."
@@ -48,8 +48,8 @@ def without(prefix):
     return lambda t: {key: value for key, value in t.items() if not key.startswith(prefix)}
 
 
-def extra(*keys, of=torch.ones(2, 2)):
-    return lambda t: t | {key: of.clone() for key in keys}
+def extra(*keys, of=None):
+    return lambda t: t | {key: torch.ones(2, 2) if of is None else of.clone() for key in keys}
 
 
 def linear_attention(t):
@@ -118,18 +118,30 @@ LOADS = {
     "model.model prefix": (SUPIR, lambda t: {re.sub(r"^model\.", "model.model.", key): v for key, v in t.items()}),
     "compiled": (SUPIR, prefixed("_orig_mod.")),
     "module prefix of SDXL": (SDXL, prefixed("module.")),
-    "a second encoder": (SUPIR, lambda t: t | renamed(DR, FIRST_STAGE + "denoise_encoder_s1.")({k: v.clone() for k, v in t.items()})),
+    "a second encoder": (
+        SUPIR,
+        lambda t: t | renamed(DR, FIRST_STAGE + "denoise_encoder_s1.")({k: v.clone() for k, v in t.items()}),
+    ),
     "mask_LQ": (SUPIR, extra("model.control_model.mask_LQ")),
     "SUPIR with a discriminator": (SUPIR, extra("first_stage_model.loss.discriminator.main.0.weight")),
     "SUPIR's VAE attention as layers": (SUPIR, linear_attention),
-    "discriminator": (SDXL, extra("first_stage_model.loss.discriminator.main.0.weight", "first_stage_model.loss.logvar")),
-    "averaged weights": (SDXL, extra("model_ema.decay", "model_ema.num_updates", "model_ema.diffusion_modelout0weight")),
+    "discriminator": (
+        SDXL,
+        extra("first_stage_model.loss.discriminator.main.0.weight", "first_stage_model.loss.logvar"),
+    ),
+    "averaged weights": (
+        SDXL,
+        extra("model_ema.decay", "model_ema.num_updates", "model_ema.diffusion_modelout0weight"),
+    ),
     "attention mask": (SDXL, extra(CLIP_G + "attn_mask")),
     "position ids": (
         SDXL,
         extra("conditioner.embedders.0.transformer.text_model.embeddings.position_ids", of=torch.arange(77)[None]),
     ),
-    "leftover of a LoRA": (SDXL, extra("lora_unet_down_blocks_1_attentions_0_proj_in.lora_down.weight", UNET + "lora_up.weight")),
+    "leftover of a LoRA": (
+        SDXL,
+        extra("lora_unet_down_blocks_1_attentions_0_proj_in.lora_down.weight", UNET + "lora_up.weight"),
+    ),
     "conditioner's extras": (SDXL, extra("conditioner.embedders.2.x", CLIP_G + "visual.conv1.weight")),
     "noise schedule": (SDXL, extra("betas", "alphas_cumprod", "denoiser.sigmas", of=torch.arange(9))),
     "UNet of bare names": (SDXL, renamed(UNET, "")),
@@ -267,7 +279,12 @@ def diffusers_folder(sdxl, folder, form="safetensors"):
         path = folder / name
         path.parent.mkdir(parents=True)
         if form == "bin":
-            torch.save(tensors, path.with_name(path.name.replace("model", "pytorch_model", 1).replace("pytorch_pytorch", "pytorch") + ".bin"))
+            torch.save(
+                tensors,
+                path.with_name(
+                    path.name.replace("model", "pytorch_model", 1).replace("pytorch_pytorch", "pytorch") + ".bin"
+                ),
+            )
         elif form == "shards" and "unet" in name:
             shards = [f"{path.name}-0000{i}-of-00002.safetensors" for i in (1, 2)]
             keys = sorted(tensors)
@@ -292,10 +309,21 @@ def test_a_folder_in_diffusers_layout_loads(form, sdxl, tmp_path):
 def test_a_folder_without_a_part_or_a_shard_says_so(sdxl, tmp_path):
     folder = diffusers_folder(sdxl, tmp_path / "model", "shards")
     next((folder / "unet").glob("*00002-of*")).unlink()
-    with pytest.raises(FileNotFoundError, match="00002-of-00002.safetensors: expected .* but it is not there"):
+    with pytest.raises(FileNotFoundError, match=r"00002-of-00002\.safetensors: expected .* but it is not there"):
         open_checkpoint(folder, SDXL)
     (folder / "text_encoder_2" / "model.safetensors").unlink()
     with pytest.raises(UnsupportedCheckpointError, match="without weights in text_encoder_2; expected unet, vae"):
+        open_checkpoint(folder, SDXL)
+
+
+def test_a_folder_of_another_prediction_is_refused_by_name(sdxl, tmp_path):
+    folder = diffusers_folder(sdxl, tmp_path / "model")
+    (folder / "scheduler").mkdir()
+    config = folder / "scheduler" / "scheduler_config.json"
+    config.write_text('{"prediction_type": "epsilon"}')
+    assert_equal(folder, SDXL, sdxl, tmp_path)
+    config.write_text('{"prediction_type": "v_prediction"}')
+    with pytest.raises(UnsupportedCheckpointError, match="a model that predicts v_prediction"):
         open_checkpoint(folder, SDXL)
 
 
@@ -303,9 +331,26 @@ def test_the_command_takes_a_folder_and_a_vae(sdxl, tmp_path, capsys):
     folder = diffusers_folder(sdxl, tmp_path / "model")
     for file in (folder / "vae").iterdir():
         file.rename(tmp_path / "vae.safetensors")
-    given = [str(WEIGHTS / "damaged.png"), "-o", str(tmp_path / "out.png"), "--preset", "demo", "--scale", "1", "--size", "64x64"]
+    given = [
+        str(WEIGHTS / "damaged.png"),
+        "-o",
+        str(tmp_path / "out.png"),
+        "--preset",
+        "demo",
+        "--scale",
+        "1",
+        "--size",
+        "64x64",
+    ]
     given = [*given[:5], "--size", "64x64", "--min-side", "64", "--steps", "1", "--sdxl", str(folder)]
-    given += ["--supir", str(WEIGHTS / "demo_supir.safetensors"), "--tokenizer", str(WEIGHTS / "tokenizer"), "--device", "cpu"]
+    given += [
+        "--supir",
+        str(WEIGHTS / "demo_supir.safetensors"),
+        "--tokenizer",
+        str(WEIGHTS / "tokenizer"),
+        "--device",
+        "cpu",
+    ]
     assert cli.main(["restore", *given]) == 1
     assert "there is no VAE in it" in capsys.readouterr().err
     assert cli.main(["restore", *given, "--vae", str(tmp_path / "vae.safetensors")]) == 0
@@ -342,8 +387,16 @@ def one_nan(value):
 CONV = UNET + "input_blocks.1.0.in_layers.2.weight"
 BIAS = UNET + "input_blocks.1.0.in_layers.2.bias"
 REFUSED = {
-    "no encoder": (SUPIR, without(DR), "SUPIR weights without denoise_encoder, the encoder that reads the damaged picture. Take"),
-    "no connectors": (SUPIR, without(UNET), "this is SUPIR's adaptor without its connectors .project_modules.. Take SUPIR-v0Q"),
+    "no encoder": (
+        SUPIR,
+        without(DR),
+        "SUPIR weights without denoise_encoder, the encoder that reads the damaged picture. Take",
+    ),
+    "no connectors": (
+        SUPIR,
+        without(UNET),
+        "this is SUPIR's adaptor without its connectors .project_modules.. Take SUPIR-v0Q",
+    ),
     "no VAE": (SDXL, without(FIRST_STAGE), "no VAE in it .* --vae FILE .vae= in Python."),
     "inpainting": (
         SDXL,
@@ -360,26 +413,50 @@ REFUSED = {
         lambda t: renamed(CLIP_G, "conditioner.embedders.0.model.")(without("conditioner.embedders.0.")(t)),
         "this is an SDXL refiner. Take the SDXL base",
     ),
-    "UNet alone": (SDXL, lambda t: under(t, UNET), "SDXL UNet without its text encoders. Take the whole checkpoint, or the folder"),
-    "UNet of diffusers": (SDXL, lambda t: unet_names(under(t, UNET)), "diffusers' layout, not.* Take the whole checkpoint"),
+    "UNet alone": (
+        SDXL,
+        lambda t: under(t, UNET),
+        "SDXL UNet without its text encoders. Take the whole checkpoint, or the folder",
+    ),
+    "UNet of diffusers": (
+        SDXL,
+        lambda t: unet_names(under(t, UNET)),
+        "diffusers' layout, not.* Take the whole checkpoint",
+    ),
     "VAE for a checkpoint": (SDXL, lambda t: under(t, FIRST_STAGE), "this is a VAE. Name it with --vae"),
     "two of one name": (SDXL, lambda t: t | {BIAS.removeprefix("model."): t[BIAS].clone()}, "are one tensor by name"),
-    "whole numbers": (SDXL, changed(CONV, lambda v: v.to(torch.int16)), f"{CONV} is of whole numbers .int16., expected floats"),
+    "whole numbers": (
+        SDXL,
+        changed(CONV, lambda v: v.to(torch.int16)),
+        f"{CONV} is of whole numbers .int16., expected floats",
+    ),
     "yes and no": (SDXL, changed(CONV, lambda v: v > 0), "is of whole numbers .bool."),
     "complex": (SDXL, changed(CONV, lambda v: v.to(torch.complex64)), "is of no use .complex64."),
     "NaN": (SDXL, changed(CONV, one_nan), f"{CONV} holds numbers that are not finite"),
     "infinity": (SDXL, changed(BIAS, lambda v: v / 0), f"{BIAS} holds numbers that are not finite"),
-    "NaN in SUPIR": (SUPIR, changed("model.control_model.time_embed.0.bias", one_nan), "time_embed.0.bias holds numbers that"),
+    "NaN in SUPIR": (
+        SUPIR,
+        changed("model.control_model.time_embed.0.bias", one_nan),
+        "time_embed.0.bias holds numbers that",
+    ),
     "half a tensor": (SDXL, changed(CONV, half_of_zeros), f"{CONV} is zeros over 25%"),
     "half a file": (SDXL, tail_of_zeros, "% of the weights are zeros, .* the first of them.*Download it again"),
     "half a file of SUPIR": (SUPIR, tail_of_zeros, "% of the weights are zeros, "),
-    "scale without a weight": (SDXL, extra(UNET + "nowhere.scale_weight"), "nowhere.scale_weight scales a weight that is not there"),
+    "scale without a weight": (
+        SDXL,
+        extra(UNET + "nowhere.scale_weight"),
+        "nowhere.scale_weight scales a weight that is not there",
+    ),
     "quantised in another way": (
         SDXL,
         lambda t: t | {UNET + "out.2.comfy_quant": torch.tensor(list(b'{"format": "nvfp4"}'), dtype=torch.uint8)},
         "quantised for ComfyUI as nvfp4, which only its own loaders read; take the file in",
     ),
-    "a number for a size": (SDXL, changed(UNET + "label_emb.0.0.weight", lambda v: v[0, 0].clone()), "sizes that no network has"),
+    "a number for a size": (
+        SDXL,
+        changed(UNET + "label_emb.0.0.weight", lambda v: v[0, 0].clone()),
+        "sizes that no network has",
+    ),
     "a layer of a huge number": (
         SDXL,
         lambda t: t | {FIRST_STAGE + "encoder.down.0.block.987654321.conv1.weight": torch.ones(2)},
@@ -392,7 +469,10 @@ REFUSED = {
 @pytest.mark.parametrize("variant", REFUSED)
 def test_it_is_refused_with_a_sentence_that_helps(variant, sdxl, supir, tmp_path):
     kind, change, said = REFUSED[variant]
-    save_file({k: v.contiguous() for k, v in change(dict(supir if kind == SUPIR else sdxl)).items()}, tmp_path / "a.safetensors")
+    save_file(
+        {k: v.contiguous() for k, v in change(dict(supir if kind == SUPIR else sdxl)).items()},
+        tmp_path / "a.safetensors",
+    )
     with pytest.raises(UnsupportedCheckpointError, match=said) as refusal:
         loaded(tmp_path / "a.safetensors", kind)
     assert "ownload it again" not in str(refusal.value) or "half" in variant
@@ -439,8 +519,14 @@ PICKLES = {
         lambda t, p: zipped_anew(t, p, zipfile.ZIP_DEFLATED),
         r"zipped anew, with compression.*Unpack it and zip it without compression \(zip -0 -r\)",
     ),
-    "code": (lambda t, p: torch.save({"state_dict": t, "x": trap(p)}, p), r"asks for code to be run, which was refused \(posix.mkdir\)"),
-    "whole module": (lambda t, p: torch.save(torch.nn.Linear(2, 2), p), r"code .* refused \(torch.nn.modules.linear.Linear\)"),
+    "code": (
+        lambda t, p: torch.save({"state_dict": t, "x": trap(p)}, p),
+        r"asks for code to be run, which was refused \(posix.mkdir\)",
+    ),
+    "whole module": (
+        lambda t, p: torch.save(torch.nn.Linear(2, 2), p),
+        r"code .* refused \(torch.nn.modules.linear.Linear\)",
+    ),
     "damaged pickle": (lambda t, p: flipped(t, p), "a damaged torch file"),
     "a zip of something else": (lambda t, p: zipfile.ZipFile(p, "w").writestr("a.txt", "b"), "a damaged torch file"),
     "holds itself": (lambda t, p: torch.save(itself(), p), "this is a file of unknown content"),
@@ -478,7 +564,11 @@ def test_a_pickle_is_refused_in_one_line(variant, supir, tmp_path):
 
 def test_what_is_no_file_is_said(tmp_path):
     os.mkfifo(tmp_path / "pipe")
-    for path, said in ((tmp_path / "pipe", "a device or a pipe"), ("/dev/zero", "a device or a pipe"), (tmp_path, "a folder")):
+    for path, said in (
+        (tmp_path / "pipe", "a device or a pipe"),
+        ("/dev/zero", "a device or a pipe"),
+        (tmp_path, "a folder"),
+    ):
         with pytest.raises(FileNotFoundError, match=f"but it is {said}"):
             open_checkpoint(path)
 

@@ -76,5 +76,6 @@ class SmallInstant:
         """A short run of InstantIR Sampler from a scaled latent: the result, scaled, and the previews."""
         sample = module(self.pack, "nodes.instantir.sampling").sample
         latent = self.model.model.process_latent_out(latent)
-        out, previews = sample(model, *prompts[::-1], latent, seed, steps, cfg)
+        settings = module(self.pack, "supir_core.instantir.settings").InstantSettings(seed=seed, steps=steps, cfg=cfg)
+        out, previews = sample(model, *prompts[::-1], latent, settings)
         return self.model.model.process_latent_in(out), self.model.model.process_latent_in(previews)

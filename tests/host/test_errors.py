@@ -200,7 +200,9 @@ def test_a_reference_of_another_size_is_explained(run):
 @pytest.mark.parametrize("shape", [(1, 16, 16, 24), (1, 4, 1, 16, 24), (4, 16, 24)])
 def test_a_latent_of_another_family_is_named(run, small, shape):
     latent = torch.zeros(shape)
-    with pytest.raises(ValueError, match=r"expected z_lq of SDXL, of shape \(B, 4, h, w\), got .* Encode the picture with SDXL"):
+    with pytest.raises(
+        ValueError, match=r"expected z_lq of SDXL, of shape \(B, 4, h, w\), got .* Encode the picture with SDXL"
+    ):
         supir(run, small, small.model, latent)
     with pytest.raises(ValueError, match="expected z_center of SDXL"):
         run(

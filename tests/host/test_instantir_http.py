@@ -76,6 +76,10 @@ def prompt(server):
     return nodes
 
 
+def is_link(value):
+    return isinstance(value, list)
+
+
 def picture(file):
     with Image.open(io.BytesIO(file.read_bytes())) as image:
         return np.asarray(image.convert("RGB")).astype(int)
@@ -103,5 +107,28 @@ def test_the_picture_is_the_librarys(server, prompt, tile):
     model = load_instantir(WEIGHTS / SDXL_FILE, *files, tokenizer=WEIGHTS / TOKENIZER_FOLDER, device="cpu")
     settings = InstantSettings(steps=STEPS, seed=SEED, min_side=64, tile=tile)
     restored = restore_instantir(model, read_picture(WEIGHTS / DAMAGED_FILE), settings, scale=SCALE)
+    ours = (restored.image[0].permute(1, 2, 0) * 255).round().to(torch.int).numpy()
+    assert abs(picture(run.pictures[0]) - ours).max() <= LEVELS
+
+
+def test_a_region_is_restored_as_the_library_does(server, prompt):
+    """A mask of all of the picture: what SUPIR Restore Region gives is the library's picture at its own size."""
+    inputs = {node["class_type"]: node["inputs"] for node in prompt.values()}
+    given = {name: inputs["InstantIRApply"][name] for name in ("model", "vae", "image", "clip_vision")}
+    given |= {"supir_model": inputs["InstantIRApply"]["instantir_model"], "clip": inputs["SupirConditioning"]["clip"]}
+    given["mask"] = ["mask", 0]
+    numbers = {"caption": "", "preset": "auto", "seed": SEED, "context": 1.5, "feather": 0, "strength": 1.0}
+    nodes = {
+        **{number: node for number, node in prompt.items() if not any(map(is_link, node["inputs"].values()))},
+        "mask": {"class_type": "SolidMask", "inputs": {"value": 1.0, "width": 64, "height": 64}},
+        "region": {"class_type": "SupirRestoreRegion", "inputs": {**given, **numbers, "color_fix": "none"}},
+        "save": {"class_type": "SaveImage", "inputs": {"images": ["region", 0], "filename_prefix": "region"}},
+    }
+    run = server.run(nodes)
+    assert run.end == "execution_success", run.messages[-1]
+    folder = server.base / "models" / "model_patches"
+    files = [folder / name for name in ("adapter.pt", "aggregator.pt", "previewer_lora_weights.bin", "dino")]
+    model = load_instantir(WEIGHTS / SDXL_FILE, *files, tokenizer=WEIGHTS / TOKENIZER_FOLDER, device="cpu")
+    restored = restore_instantir(model, read_picture(WEIGHTS / DAMAGED_FILE), InstantSettings(seed=SEED), scale=1)
     ours = (restored.image[0].permute(1, 2, 0) * 255).round().to(torch.int).numpy()
     assert abs(picture(run.pictures[0]) - ours).max() <= LEVELS
