@@ -9,7 +9,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 COMFYUI_PATH ?= $(firstword $(wildcard $(HOME)/ComfyUI $(HOME)/comfy/ComfyUI))
-TORCH ?= $(if $(COMFYUI_PATH),torch==2.11.0 torchvision==0.26.0 torchaudio==2.11.0,torch)
+TORCH ?= $(if $(COMFYUI_PATH),torch==2.11.0 torchvision==0.26.0 torchaudio==2.11.0,torch torchvision)
 RUN = $(VENV)/bin/python -m
 HOST = $(if $(COMFYUI_PATH),$(VENV)/.host)
 

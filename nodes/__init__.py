@@ -22,6 +22,7 @@ class SupirExtension(ComfyExtension):
         from .image import SupirColorFix, SupirSaveImage
         from .instantir import instantir_nodes
         from .loader import SupirModelLoader
+        from .metrics import SupirMetrics
         from .regions import SupirRestoreRegion
         from .restore import SupirRestore
         from .sampler import SupirSampler
@@ -46,5 +47,6 @@ class SupirExtension(ComfyExtension):
             SupirScheduler,
             SupirColorFix,
             SupirSaveImage,
+            SupirMetrics,
             *instantir_nodes(),
         ]

@@ -65,8 +65,8 @@ def preset_input(options: Sequence[str], default: str, more: str) -> io.Combo.In
         "preset",
         options=list(options),
         default=default,
-        tooltip="quality: heavy damage, SUPIR-v0Q, 50 steps. fidelity: light damage, SUPIR-v0F, 50 steps. lightning: 8 "
-        f"steps, with a Lightning SDXL checkpoint. demo: for the demo weights. {more}",
+        tooltip="quality: heavy damage, SUPIR-v0Q, 50 steps. fidelity: light damage, SUPIR-v0F, 50 steps. paper: "
+        f"as in its tables, 100 steps. lightning: 8 steps, with a Lightning SDXL checkpoint. demo: for the demo weights. {more}",
     )
 
 
@@ -106,7 +106,7 @@ class SupirSampler(io.ComfyNode):
                 io.Latent.Input(
                     "z_center",
                     optional=True,
-                    tooltip="From SUPIR Encode; needed by the preset demo and where restoration_scale is above 0.",
+                    tooltip="From SUPIR Encode; needed by the presets demo and paper and where restoration_scale is above 0.",
                 ),
             ],
             outputs=[io.Latent.Output(display_name="latent", tooltip="The restored latent, for VAE Decode.")],

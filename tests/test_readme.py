@@ -43,8 +43,8 @@ def test_what_comfyui_manager_installs_exists_on_every_platform():
     def on(platform):
         return {some.name for some in required if not some.marker or some.marker.evaluate({"sys_platform": platform})}
 
-    assert on("linux") == on("win32") == {"accelerate", "bitsandbytes"}
-    assert on("darwin") == {"accelerate"}
+    assert on("linux") == on("win32") == {"accelerate", "bitsandbytes", "ftfy"}
+    assert on("darwin") == {"accelerate", "ftfy"}
     project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     assert all(str(some).replace('"', "'") in project.replace('"', "'") for some in required)
 

@@ -13,6 +13,8 @@ from ..files.checkpoint import open_checkpoint
 from ..files.errors import UnsupportedCheckpointError
 from ..files.kinds import KNOWN_KINDS
 from . import download
+from .degrading import add_degrade_options, degrade_pictures
+from .evaluating import add_evaluate_options, evaluate_pictures
 from .options import DEVICES, add_options, method_in
 from .report import one_line, write_line
 from .restoring import restore_pictures
@@ -58,6 +60,12 @@ def _parser(method: str) -> argparse.ArgumentParser:
     demo.add_argument("-o", "--output", type=Path, default=Path("demo_output"), help="folder (%(default)s)")
     demo.add_argument("--seed", type=int, default=0, help="of the noise (%(default)s)")
     demo.set_defaults(run=_demo)
+    degrade = commands.add_parser("degrade", help="damage clean pictures, as the papers' tests do")
+    add_degrade_options(degrade)
+    degrade.set_defaults(run=degrade_pictures)
+    evaluate = commands.add_parser("evaluate", help="compare methods: tables as in the papers, and a page to look at")
+    add_evaluate_options(evaluate)
+    evaluate.set_defaults(run=evaluate_pictures)
     doctor = commands.add_parser("doctor", help="say what this machine can do, and check that it computes right")
     doctor.add_argument("--device", help=DEVICES)
     doctor.set_defaults(run=_doctor)

@@ -36,10 +36,11 @@ INSTANTIR_FILES = {
 
 
 def method_in(arguments: Sequence[str] | None) -> str:
-    """The method that a command line asks for, SUPIR where it names none."""
+    """The method that a command line asks for, SUPIR where it names none of ``METHODS``."""
     parser = argparse.ArgumentParser(prog="supir restore", add_help=False, allow_abbrev=False)
-    parser.add_argument("--method", choices=METHODS, default="supir")
-    return parser.parse_known_args(arguments)[0].method
+    parser.add_argument("--method")
+    method = parser.parse_known_args(arguments)[0].method
+    return method if method in METHODS else "supir"
 
 
 def add_options(parser: argparse.ArgumentParser, method: str) -> None:
@@ -49,10 +50,10 @@ def add_options(parser: argparse.ArgumentParser, method: str) -> None:
     text = "supir or instantir (%(default)s); --method instantir --help lists the options of that"
     parser.add_argument("--method", choices=METHODS, default="supir", help=text)
     if supir:
-        _add_captions(parser)
+        add_captions(parser)
     else:
         parser.set_defaults(captioner=None, caption_tiles=False, save_captions=False, demo=False)
-    _add_weights(parser, SUPIR_FILES if supir else INSTANTIR_FILES)
+    add_weights(parser, SUPIR_FILES if supir else INSTANTIR_FILES)
     group = parser.add_argument_group(f"settings; each replaces the {'preset' if supir else 'published one'}")
     if supir:
         group.add_argument("--preset", choices=PRESETS, help=f"({DEFAULT_PRESET}; demo with the demo weights)")
@@ -136,6 +137,8 @@ def _add_results(group: Any) -> None:
     add("--format", choices=FORMATS, help="(png, or as the name of a single result says)")
     add("--quality", type=_quality, metavar="N", help="of jpeg and webp (1 to 100)")
     add("--strip", action="store_true", help="leave out what the camera wrote: date, place and all")
+    text = "write supir_report.html beside the results, a page that compares each with its input"
+    add("--report", action="store_true", help=text)
     add("--no-metadata", action="store_true", help="leave settings, hashes and the label out of the files")
 
 
@@ -147,7 +150,8 @@ def _add_talk(group: Any) -> None:
     add("-v", "--verbose", action="store_true", help="show where errors came from")
 
 
-def _add_weights(parser: argparse.ArgumentParser, files: dict[str, str]) -> None:
+def add_weights(parser: argparse.ArgumentParser, files: dict[str, str]) -> None:
+    """Add the options that name files of weights and say how they are kept."""
     weights = parser.add_argument_group("weights")
     for name, text in files.items():
         weights.add_argument(f"--{name}", type=Path, metavar="FILE", help=text)
@@ -193,7 +197,8 @@ def _quality(text: str) -> int:
     return int(text)
 
 
-def _add_captions(parser: argparse.ArgumentParser) -> None:
+def add_captions(parser: argparse.ArgumentParser) -> None:
+    """Add the options of captions that a model writes."""
     add = parser.add_argument_group(
         "captions",
         "A model describes stage 1 of the pictures that have no caption. Trust it for scenery; for portraits and anything "

@@ -13,6 +13,7 @@ from ..captions.models import load_captioner
 from ..files.pictures import read_mask
 from ..files.writing import FORMATS, SUFFIX_FORMATS
 from .batch import attempt, run_batch
+from .batch_page import write_batch_page
 from .captions import Captions, caption_jobs
 from .done import State, Verdict, judge
 from .dry_run import tell_plan
@@ -45,11 +46,21 @@ def restore_pictures(options: argparse.Namespace) -> int:
     for source, error in plan.refused:
         report.failed(source, None, error)
     try:
-        with logging_redirect_tqdm():
-            _restore(_open_jobs(plan.jobs, task, report), task, weights, options, report)
+        restore_jobs(plan.jobs, task, weights, options, report)
+        if options.report and not options.dry_run:
+            folder = options.output if options.output.is_dir() else options.output.parent
+            write_batch_page(folder, plan.jobs, options.page, report)
     finally:
         code = report.close()
     return code
+
+
+def restore_jobs(
+    jobs: Sequence[Job], task: Task, weights: Weights, options: argparse.Namespace, report: Report
+) -> None:
+    """Restore what is not done yet, with captions where the options ask a model for them."""
+    with logging_redirect_tqdm():
+        _restore(_open_jobs(jobs, task, report), task, weights, options, report)
 
 
 def _restore(jobs: Sequence[Job], task: Task, weights: Weights, options: argparse.Namespace, report: Report) -> None:

@@ -1,1 +1,1 @@
-"""Damage on purpose, and how far a result is from the original."""
+"""Comparisons: damage on purpose, and how far a result is from the original."""

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import io
 import math
+import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,6 +48,60 @@ SETTINGS: dict[str, Degradation] = {
     "blur_sr4_noise_jpeg": Degradation(blur=2, noise=20, jpeg=50),
 }
 """Table 1 of Yu et al. (2024); the last is its hardest mixture."""
+
+SECOND_ORDER = "second-order"
+DAMAGES = (*SETTINGS, SECOND_ORDER)
+"""All damages by name."""
+
+SIDE_MULTIPLE = math.lcm(*(setting.factor for setting in SETTINGS.values()))
+"""Of the sides of clean pictures, so that all settings damage the same part of them."""
+
+
+def factor_of(name: str) -> int:
+    """How many times smaller the damage of a name makes a picture."""
+    return SETTINGS.get(name, Degradation()).factor
+
+
+def clean_part(picture: Tensor, side: int | None = None) -> Tensor:
+    """The part of a clean picture that is damaged: ``(1, C, H, W)``, both sides cut to multiples of ``SIDE_MULTIPLE``.
+
+    Args:
+        picture: ``(1, C, H, W)``.
+        side: cut out the middle square of at most so many pixels a side first.
+
+    Raises:
+        ValueError: it is too small.
+    """
+    height, width = picture.shape[2:]
+    if min(height, width) < SIDE_MULTIPLE:
+        raise ValueError(f"{width}x{height} pixels are too few to damage; at least {SIDE_MULTIPLE} a side are needed")
+    if side is not None:
+        side = min(side, height, width)
+        top, left = (height - side) // 2, (width - side) // 2
+        picture = picture[:, :, top : top + side, left : left + side]
+    height, width = (edge // SIDE_MULTIPLE * SIDE_MULTIPLE for edge in picture.shape[2:])
+    return picture[:, :, :height, :width]
+
+
+def counterpart(clean: Tensor, size: Sequence[int]) -> Tensor:
+    """The part of a clean picture that a damaged one of some (height, width) shows: without what ``clean_part`` cut off.
+
+    Where the sides are not in a whole ratio it is the whole picture.
+    """
+    factor = max(1, round(clean.shape[2] / size[0]))
+    height, width = (side * factor for side in size)
+    over = clean.shape[2] - height, clean.shape[3] - width
+    return clean[:, :, :height, :width] if all(0 <= pixels < SIDE_MULTIPLE for pixels in over) else clean
+
+
+def damage(picture: Tensor, name: str, seed: int = 0, of: str = "") -> Tensor:
+    """Damage a picture in a way of ``DAMAGES``; arguments and result as for ``degrade``.
+
+    ``of`` names the picture: damage of second order differs from one to the next, however many there are.
+    """
+    if name == SECOND_ORDER:
+        return degrade_at_random(picture, np.random.default_rng([seed, zlib.crc32(of.encode())]))
+    return degrade(picture, SETTINGS[name], seed)
 
 
 def degrade(picture: Tensor, setting: Degradation, seed: int = 0) -> Tensor:

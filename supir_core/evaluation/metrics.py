@@ -1,4 +1,7 @@
-"""How far a picture is from another: fidelity, perceived structure, and seams."""
+"""How far a picture is from another, for those who have no other package: the demonstration, training, and seams.
+
+The metrics of ``supir evaluate`` are those of kept libraries, see ``measures``.
+"""
 
 from __future__ import annotations
 

@@ -86,6 +86,7 @@ class Settings(CommonSettings):
 PRESETS: dict[str, Settings] = {
     "quality": Settings(),
     "fidelity": Settings(cfg=LinearSchedule(1.0, 4.0), s_noise=1.01),
+    "paper": Settings(steps=100, cfg=LinearSchedule(7.5, 7.5), restoration_scale=4.0),
     "lightning": Settings(steps=8, sampler="dpmpp_2m_sde", cfg=LinearSchedule(2.0, 2.0), s_noise=1.0),
     "demo": Settings(
         steps=2,
@@ -96,8 +97,8 @@ PRESETS: dict[str, Settings] = {
         s_noise=1.0,
     ),
 }
-"""Quality for heavy damage (with SUPIR-v0Q), fidelity for light (with v0F), lightning for distilled SDXL models,
-demo for the demo weights."""
+"""Quality for heavy damage (with SUPIR-v0Q), fidelity for light (with v0F), paper to repeat its tables (section 4),
+lightning for distilled SDXL models, demo for the demo weights."""
 
 
 DEFAULT_PRESET = "quality"

@@ -9,6 +9,7 @@ from safetensors.torch import load_file, save_file
 
 from supir_core.captions.models import CaptionerError, load_captioner, weight_bytes
 from supir_core.captions.protocol import Request, tile_pictures
+from supir_core.supir.settings import Settings
 
 from ..tiny_captioners import MAKERS, WORDS
 
@@ -170,7 +171,7 @@ def test_an_unknown_precision_is_refused(folders):
 def test_tiles_are_cut_in_their_order_and_without_padding():
     rows, columns = torch.meshgrid(torch.arange(150.0), torch.arange(200.0), indexing="ij")
     stage1 = torch.stack([rows, columns, rows])[None]
-    tiles = tile_pictures(stage1, (16, 4))  # 128 pixels, 32 shared; the canvas has 192 x 256
+    tiles = tile_pictures(stage1, Settings(tile=128, overlap=32))  # 128 pixels, 32 shared; the canvas has 192 x 256
     corners = [tuple(tile[:2, 0, 0].int().tolist()) for tile in tiles]
     assert corners == [(0, 0), (0, 96), (0, 128), (64, 0), (64, 96), (64, 128)]
     assert [tuple(tile.shape[1:]) for tile in tiles] == [

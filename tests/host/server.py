@@ -35,6 +35,7 @@ WEIGHTS = {
         "aggregator.pt",
         "previewer_lora_weights.bin",
     ),
+    "upscale_models": ("RealESRGAN_x4plus.safetensors",),
     "clip_vision": ("dinov2-large.safetensors",),
 }
 """The files that the workflows name, by folder."""

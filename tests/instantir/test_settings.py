@@ -17,6 +17,7 @@ from ..small_instantir import small_networks, write_files
 BASE = {"steps": 4, "tile": 64, "overlap": 16}
 
 CHANGES = {
+    "strength": 0.5,
     "seed": 1,
     "tile": 128,
     "overlap": 32,

@@ -13,6 +13,7 @@ from supir_core.restoration.knobs import knobs
 BASE = preset("quality", steps=3, tile=64, overlap=16, s_churn=5.0)
 
 CHANGES = {
+    "strength": 0.5,
     "seed": 1,
     "tile": 128,
     "overlap": 32,
@@ -108,6 +109,7 @@ def test_the_presets_are_the_published_numbers():
     assert numbers == {
         "quality": (50, "edm", 3.0, 6.0, 5.0, 1.02, 0.0),
         "fidelity": (50, "edm", 1.0, 4.0, 5.0, 1.01, 0.0),
+        "paper": (100, "edm", 7.5, 7.5, 5.0, 1.02, 4.0),
         "lightning": (8, "dpmpp_2m_sde", 2.0, 2.0, 5.0, 1.0, 0.0),
         "demo": (2, "edm", 1.0, 1.0, 0.0, 1.0, 0.5),
     }

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from supir_core.instantir.settings import NEGATIVE_PROMPT, POSITIVE_PROMPT
 
 from .graph import Graph, Node, Output
-from .models import ADAPTER, AGGREGATOR, DINO, PREVIEWER, SDXL, Loaded, download
+from .models import ADAPTER, AGGREGATOR, DINO, PREVIEWER, SDXL, UPSCALER, Loaded, download
 from .notes import NOTES
 
 
@@ -103,9 +103,32 @@ def supir_and_instantir(graph: Graph) -> None:
     graph.add("SupirSaveImage", 420, "SUPIR", images=supir["image"], filename_prefix="SUPIR/by_supir")
 
 
+def comparison(graph: Graph) -> None:
+    """A fast upscaler and both methods, on one sheet."""
+    loaded = Loaded(graph)
+    instantir = load_instantir(graph)
+    restored, _ = apply_and_sample(graph, loaded.base, instantir, loaded.image, scale=2.0)
+    graph.column("SUPIR", 400)
+    supir = loaded.restore(graph, scale=2.0, preset="quality")
+    graph.column("A fast upscaler, and bicubic", 340)
+    upscaler = graph.add("UpscaleModelLoader", models=[download(UPSCALER)], model_name=UPSCALER)["UPSCALE_MODEL"]
+    upscaled = graph.add("ImageUpscaleWithModel", upscale_model=upscaler, image=loaded.image)["IMAGE"]
+    enlarged = graph.add("ImageScaleBy", image=loaded.image, upscale_method="bicubic", scale_by=2.0)["IMAGE"]
+    graph.column("Sheet", 420)
+
+    def stitched(title: str, one: Output, other: Output, direction: str) -> Output:
+        return graph.add("ImageStitch", title=title, image1=one, image2=other, direction=direction)["IMAGE"]
+
+    top = stitched("Above", enlarged, upscaled, "right")
+    bottom = stitched("Below", supir["image"], restored, "right")
+    sheet = stitched("Sheet", top, bottom, "down")
+    graph.add("SupirSaveImage", 480, images=sheet, filename_prefix="SUPIR/comparison")
+
+
 INSTANTIR_DESCRIPTIONS: tuple[Callable[[Graph], None], ...] = (
     instantir_restore,
     instantir_creative,
     instantir_4k_tiles,
     supir_and_instantir,
+    comparison,
 )

@@ -13,6 +13,7 @@ SDXL = "sd_xl_base_1.0_0.9vae.safetensors"
 LIGHTNING = "juggernautXL_v9Rdphoto2Lightning.safetensors"
 SUPIR_Q, SUPIR_F = "SUPIR-v0Q_fp16.safetensors", "SUPIR-v0F_fp16.safetensors"
 ADAPTER, AGGREGATOR, PREVIEWER = "adapter.pt", "aggregator.pt", "previewer_lora_weights.bin"
+UPSCALER = "RealESRGAN_x4plus.safetensors"
 DINO = "dinov2-large.safetensors"
 
 
@@ -33,6 +34,7 @@ SOURCES = {
         name: Source("model_patches", "InstantX/InstantIR", f"models/{name}")
         for name in (ADAPTER, AGGREGATOR, PREVIEWER)
     },
+    UPSCALER: Source("upscale_models", "Comfy-Org/Real-ESRGAN_repackaged", UPSCALER),
     DINO: Source("clip_vision", "facebook/dinov2-large", "model.safetensors"),
 }
 

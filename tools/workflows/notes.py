@@ -7,6 +7,7 @@ SDXL_PAGE = "https://huggingface.co/stabilityai/stable-diffusion-xl-base-1.0"
 LLAVA_PAGE = "https://huggingface.co/llava-hf/llava-1.5-13b-hf"
 INSTANTIR_PAGE = "https://huggingface.co/InstantX/InstantIR"
 DINO_PAGE = "https://huggingface.co/facebook/dinov2-large"
+UPSCALER_PAGE = "https://huggingface.co/Comfy-Org/Real-ESRGAN_repackaged"
 LIGHTNING_PAGE = "https://huggingface.co/AiWise/Juggernaut-XL-V9-GE-RDPhoto2-Lightning_4S"
 
 SUPIR_LINES = f"""- **SUPIR** into **models/model_patches**: **SUPIR-v0Q_fp16.safetensors** for heavy \
@@ -269,6 +270,25 @@ Both restore the same picture with the same SDXL model. To save the time of one,
 {FILES}
 {INSTANTIR_LINES}"""
 
+COMPARISON = f"""# Which one for this picture?
+
+One sheet, saved in **output/SUPIR**: above the picture enlarged and what Real-ESRGAN makes of it, below **SUPIR** and \
+**InstantIR**.
+
+1. Choose the photograph in **Load Image**, and write what it shows into the two **caption** fields.
+2. Run.
+
+Real-ESRGAN takes seconds and invents little. SUPIR and InstantIR take minutes and invent detail: where Real-ESRGAN is \
+enough, use it.
+
+{FILES}
+{INSTANTIR_LINES}
+- **Real-ESRGAN** into **models/upscale_models**: **RealESRGAN_x4plus.safetensors** from \
+[Comfy-Org]({UPSCALER_PAGE}); any other upscaler will do.
+
+With a clean picture at hand, **SUPIR Metrics** says how close each comes to it. For whole folders, tables and a page to \
+look at: **supir evaluate**."""
+
 NOTES: dict[str, tuple[str, int]] = {
     "restore": (RESTORE, 460),
     "restore_captioned": (RESTORE_CAPTIONED, 620),
@@ -282,6 +302,7 @@ NOTES: dict[str, tuple[str, int]] = {
     "instantir_creative": (CREATIVE, 430),
     "instantir_4k_tiles": (INSTANTIR_4K, 430),
     "supir_and_instantir": (BOTH, 400),
+    "comparison": (COMPARISON, 560),
     "demo": (DEMO, 300),
     "stage 1": (STAGE_1, 100),
     "prompts": (PROMPTS, 100),

@@ -1,0 +1,118 @@
+"""``supir degrade``: damaged pictures as files, with a manifest that says how each was made."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from ..evaluation.degradation import DAMAGES, SETTINGS, clean_part, damage
+from ..evaluation.manifest import Facts, Manifest
+from ..files.checkpoint import sha256
+from ..files.pictures import read_picture, write_picture
+from ..restoration.transparency import opaque
+from .batch import attempt
+from .inputs import listed
+from .plan import Job, Order, make_plan
+from .report import Report
+
+
+def add_degrade_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of ``supir degrade``."""
+    add = parser.add_argument
+    add("inputs", nargs="+", type=Path, metavar="IN", help="clean pictures, folders of them, or patterns")
+    add("-o", "--output", type=Path, required=True, metavar="OUT", help="folder")
+    add("--setting", choices=DAMAGES, required=True, help="of the paper's Table 1, or second-order: Real-ESRGAN's")
+    add("--seed", type=int, default=0, help="of the noise, and of damage of second order (%(default)s)")
+    add("-r", "--recursive", action="store_true", help="go into the folders below too")
+    add("-q", "--quiet", action="store_true", help="say only what failed")
+
+
+def degrade_pictures(options: argparse.Namespace) -> int:
+    """Run ``supir degrade``; gives the exit code."""
+    report = Report(options.quiet, as_json=False)
+    jobs = plan_pictures(options.inputs, options.output, options.recursive, report)
+    with Manifest(options.output) as manifest:
+        damage_pictures(jobs, options.output, options.setting, options.seed, manifest, report)
+    return report.close()
+
+
+def plan_pictures(inputs: Sequence[Path], output: Path, recursive: bool, report: Report) -> list[Job]:
+    """The pictures of a command line, each with a PNG of its own in ``output``, and with its caption.
+
+    Raises:
+        FileNotFoundError: an input is not there, or a folder holds no picture.
+        ValueError: ``output`` is a file.
+    """
+    if output.suffix.lower() == ".png" or output.is_file():
+        raise ValueError(f"{output} is a file; name a folder for the results")
+    plan = make_plan(Order(inputs, output, recursive))
+    if plan.passed_over:
+        report.say(f"passed over: {listed(plan.passed_over)}")
+    for source, error in plan.refused:
+        report.failed(source, None, error)
+    return plan.jobs
+
+
+def damage_pictures(
+    jobs: Sequence[Job],
+    folder: Path,
+    setting: str,
+    seed: int,
+    manifest: Manifest,
+    report: Report,
+    side: int | None = None,
+) -> list[Job]:
+    """Write the damaged pictures that are not there yet; gives the jobs that did not fail.
+
+    Args:
+        jobs: clean pictures, and where the damaged ones go.
+        folder: that of the damaged pictures; under it lie their names, by which damage of second order differs.
+        setting: of ``DAMAGES``.
+        seed: of the noise.
+        manifest: knows what is there.
+        report: told what becomes of each.
+        side: damage the middle square of at most so many pixels only.
+    """
+    how: dict[str, Any] = {"setting": setting, "seed": seed}
+    how |= {"damage": vars(SETTINGS[setting])} if setting in SETTINGS else {}
+
+    def work(picture: Tensor, job: Job) -> Tensor:
+        name = job.result.relative_to(folder).as_posix()
+        return damage(clean_part(opaque(picture), side), setting, seed, name)
+
+    how |= {} if side is None else {"middle": side}
+    return write_pictures(jobs, work, lambda job: how, manifest, report)
+
+
+def write_pictures(
+    jobs: Sequence[Job],
+    work: Callable[[Tensor, Job], Tensor],
+    how: Callable[[Job], Facts],
+    manifest: Manifest,
+    report: Report,
+    page: int | None = None,
+) -> list[Job]:
+    """Write what ``work`` makes of each picture, where it is not there yet; gives the jobs that did not fail.
+
+    ``how`` says how that is: a picture that was made in another way is made anew. ``page`` is that of files with several.
+    """
+
+    def written(job: Job) -> bool:
+        facts = {**how(job), "source": job.source.name, "input": sha256(job.source)}
+        if not manifest.holds(job.result, facts):
+            write_picture(job.result, work(read_picture(job.source, page), job)[0])
+            manifest.add(job.result, facts)
+        return True
+
+    with report.batch(len(jobs)):
+        done = []
+        for job in jobs:
+            if attempt(job, report, partial(written, job)):
+                done.append(job)
+            report.advance()
+    return done

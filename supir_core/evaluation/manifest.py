@@ -1,0 +1,62 @@
+"""What made the pictures of a folder, in a file beside them: a picture that was made otherwise is made anew."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ..files.writing import write_whole
+
+NAME = "manifest.json"
+
+Facts = Mapping[str, Any]
+
+
+class Manifest:
+    """The facts of each picture of a folder by its path there; written at the end of a ``with`` block, however it ends.
+
+    Raises:
+        ValueError: on entering: the folder holds files, but no manifest that says that they are of earlier runs.
+    """
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.file = folder / NAME
+        self.pictures: dict[str, Facts] = {}
+
+    def __enter__(self) -> Manifest:
+        """Read what earlier runs wrote."""
+        if not self.file.is_file():
+            if self.folder.is_dir() and any(not path.name.startswith(".") for path in self.folder.iterdir()):
+                raise ValueError(f"{self.folder}: this folder holds other files; name a new one with -o")
+            self._write()
+        else:
+            try:
+                entries = json.loads(self.file.read_text(encoding="utf-8"))
+                self.pictures = {entry.pop("file"): entry for entry in entries}
+            except (ValueError, TypeError, AttributeError, KeyError) as error:
+                raise ValueError(f"{self.file}: expected the list that `supir` writes; move the file away") from error
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Write what is known now."""
+        self._write()
+
+    def _write(self) -> None:
+        entries = [{"file": file, **facts} for file, facts in sorted(self.pictures.items())]
+        text = json.dumps(entries, indent=1, ensure_ascii=False) + "\n"
+        write_whole(self.file, lambda out: out.writelines([text.encode()]))
+
+    def holds(self, path: Path, facts: Facts) -> bool:
+        """Whether a picture is there and was made so."""
+        known = self.pictures.get(self._name(path))
+        return path.is_file() and known == json.loads(json.dumps(facts))
+
+    def add(self, path: Path, facts: Facts) -> None:
+        """Note how a picture was made."""
+        self.pictures[self._name(path)] = json.loads(json.dumps(facts))
+
+    def _name(self, path: Path) -> str:
+        return path.relative_to(self.folder).as_posix()
