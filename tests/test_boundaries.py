@@ -43,7 +43,7 @@ def test_nodes_import_the_library_relatively(path):
 @pytest.mark.parametrize("path", SOURCES + NODES, ids=lambda path: path.name)
 def test_heavy_packages_are_imported_where_they_are_used(path):
     roots = {name.partition(".")[0] for name in module_level_imports(path)}
-    assert not roots & {"transformers", "accelerate", "bitsandbytes", "skimage"}
+    assert not roots & {"transformers", "accelerate", "bitsandbytes", "skimage", "ray", "fsspec"}
 
 
 @pytest.mark.parametrize("path", SOURCES + NODES, ids=lambda path: path.name)

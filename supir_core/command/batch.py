@@ -10,7 +10,7 @@ from typing import TypeVar
 from ..files.pictures import Picture, open_picture, read_mask, write_picture
 from ..restoration.canvas import Restored
 from ..restoration.regions import restore_masked
-from .done import State, judge
+from .done import OPEN, State, judge
 from .lock import claim, remove_leftovers
 from .plan import Job
 from .report import Report
@@ -25,7 +25,9 @@ Restore = Callable[..., Restored]
 T = TypeVar("T")
 
 
-def run_batch(jobs: Sequence[Job], task: Task, load: Callable[[], Restore], report: Report) -> None:
+def run_batch(
+    jobs: Sequence[Job], task: Task, load: Callable[[], Restore], report: Report, do: Callable[..., bool]
+) -> None:
     """Do the jobs; one that fails does not stop the others.
 
     Pictures that other runs have in hand are left to them, and looked at again in the end.
@@ -35,6 +37,7 @@ def run_batch(jobs: Sequence[Job], task: Task, load: Callable[[], Restore], repo
         task: what they share.
         load: gives what restores a picture, as ``pipeline.restore`` with a model does; called once there is one to restore.
         report: told what becomes of each.
+        do: ``take``, or the like.
 
     Raises:
         OSError: the disk is full.
@@ -43,7 +46,7 @@ def run_batch(jobs: Sequence[Job], task: Task, load: Callable[[], Restore], repo
     waiting, told = list(jobs), False
     with report.batch(len(jobs)):
         while waiting:
-            left = [job for job in waiting if not _take(job, task, load, report, told)]
+            left = [job for job in waiting if not do(job, task, load, report, told)]
             if len(left) == len(waiting):
                 time.sleep(WAIT)
             waiting, told = left, True
@@ -64,8 +67,8 @@ def attempt(job: Job, report: Report, work: Callable[[], T]) -> T | None:
         return None
 
 
-def _take(job: Job, task: Task, load: Callable[[], Restore], report: Report, told: bool) -> bool:
-    """Do a picture, unless another run is at it; says whether there is nothing left to do."""
+def take(job: Job, task: Task, load: Callable[[], Restore], report: Report, told: bool = False) -> bool:
+    """Do a picture, unless another run is at it, of which is told once; says whether there is nothing left to do."""
     with claim(job.result) as owner:
         if owner is not None:
             if not told:
@@ -90,7 +93,7 @@ def _is_open(job: Job, task: Task, report: Report) -> bool:
         report.picture(job.source, job.result, "done")
     elif verdict.state is State.FOREIGN:
         report.failed(job.source, job.result, verdict.why)
-    return verdict.state in (State.MISSING, State.DIFFERS)
+    return verdict.state in OPEN
 
 
 def _restore(job: Job, task: Task, picture: Picture, restore: Restore, report: Report) -> None:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import argparse
 import gc
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from ..captions.models import load_captioner
 from ..captions.protocol import Captioner, tile_pictures
 from ..files.pictures import read_picture
 from ..restoration.canvas import plan_canvas
@@ -22,6 +24,7 @@ from .caption_files import write_captions
 from .plan import Job
 from .report import Report
 from .task import Task
+from .weights import Weights
 
 
 @dataclass(frozen=True)
@@ -38,8 +41,21 @@ class Captions:
     load: Callable[[], Captioner]
     tiles: bool = False
 
+    @classmethod
+    def of(cls, options: argparse.Namespace, weights: Weights) -> Captions:
+        """As a command line asks for them."""
+        device = options.caption_device or options.device or ("cpu" if options.demo else None)
+        load = partial(load_captioner, options.captioner, options.caption_precision, device)
+        return cls(lambda: weights.model, load, options.caption_tiles)  # type: ignore[arg-type, return-value]
 
-def caption_jobs(jobs: Sequence[Job], task: Task, captions: Captions, report: Report) -> list[Job]:
+
+def caption_jobs(
+    jobs: Sequence[Job],
+    task: Task,
+    captions: Captions,
+    report: Report,
+    do: Callable[[Job, Task, Captions, Report], Job | None] | None = None,
+) -> list[Job]:
     """Describe the pictures that have no caption; the captioner is gone from memory afterwards.
 
     Returns:
@@ -47,13 +63,14 @@ def caption_jobs(jobs: Sequence[Job], task: Task, captions: Captions, report: Re
     """
     once = replace(captions, load=cache(captions.load))
     bar = tqdm(jobs, desc="captions", unit="picture", disable=report.quiet or None)
-    captioned = [job if job.captions is not None else _captioned(job, task, once, report) for job in bar]
+    captioned = [job if job.captions is not None else (do or caption_job)(job, task, once, report) for job in bar]
     del once
     gc.collect()  # accelerate's hooks and the model hold each other
     return [job for job in captioned if job is not None]
 
 
-def _captioned(job: Job, task: Task, captions: Captions, report: Report) -> Job | None:
+def caption_job(job: Job, task: Task, captions: Captions, report: Report) -> Job | None:
+    """The job with what a model says of its picture; nothing where that fails."""
     picture = attempt(job, report, lambda: read_picture(job.source, task.page))
     if picture is None:
         return None

@@ -31,6 +31,10 @@ class State(Enum):
     FOREIGN = "a file that is not ours"
 
 
+OPEN = (State.MISSING, State.DIFFERS)
+"""Where there is something to do."""
+
+
 class Verdict(NamedTuple):
     """What is where a result goes, and for those that are not done a word on why."""
 

@@ -17,7 +17,8 @@ from ..sdxl.config import UNetConfig, without_prefix
 from ..sdxl.memory import GIB
 from ..sdxl.model import UNET, WORK_NUMBERS, min_side
 from ..supir.settings import Settings
-from .output import pixel_size
+from .costs import Load, cost_of, describe
+from .output import pixel_size, result_bytes
 from .plan import Job
 from .report import Report
 from .task import Task
@@ -37,7 +38,7 @@ class Work(NamedTuple):
 def tell_plan(jobs: Sequence[Job], task: Task, weights: Weights, report: Report) -> None:
     """Say what would be done for each picture, and in all."""
     smallest = min_side(UNetConfig.from_shapes(without_prefix(open_checkpoint(weights.files[0], SDXL).shapes, UNET)))
-    in_all = []
+    in_all, loads = [], []
     for job in jobs:
         size = pixel_size(job.source)
         if size is None:
@@ -46,6 +47,8 @@ def tell_plan(jobs: Sequence[Job], task: Task, weights: Weights, report: Report)
             continue
         work = _work(job, size, task, smallest, weights)
         in_all.append(work)
+        written = sum(result_bytes(path, job, task) for path in job.pictures)
+        loads.append(Load(work.size, work.calls, job.source.stat().st_size, written))
         report.say(
             f"{job.source} -> {job.result}: {size[1]}x{size[0]}, worked on at {work.size[1]}x{work.size[0]}, "
             f"{work.plan}, network calls: {work.calls}"
@@ -56,6 +59,7 @@ def tell_plan(jobs: Sequence[Job], task: Task, weights: Weights, report: Report)
             f"pictures: {len(jobs)}, network calls: {sum(work.calls for work in in_all)}, memory on {weights.device}: about "
             f"{max(work.memory for work in in_all):.1f} GiB, less with --memory stage or stream"
         )
+        report.say(describe(cost_of(loads, task.settings), len(jobs)))
 
 
 def _work(job: Job, size: tuple[int, int], task: Task, smallest: int, weights: Weights) -> Work:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
+from ..cluster.options import add_cluster, for_driver
 from ..evaluation.cases import Case, safe
 from ..evaluation.degradation import DAMAGES
 from ..evaluation.manifest import Manifest
@@ -50,6 +51,7 @@ def add_evaluate_options(parser: argparse.ArgumentParser) -> None:
     add_captions(parser)
     add_weights(parser, SUPIR_FILES | INSTANTIR_FILES)
     parser.add_argument("--dino", metavar="FOLDER", help="DINOv2-L in transformers' layout, for InstantIR")
+    add_cluster(parser)
     parser.set_defaults(dry_run=False)
 
 
@@ -66,7 +68,7 @@ def evaluate_pictures(options: argparse.Namespace) -> int:
     methods = [method_of(spec, options) for spec in options.method]
     if len({safe(method.name).casefold() for method in methods}) < len(methods):
         raise ValueError("two methods have the same name, as folders go; give one of them another with NAME=METHOD")
-    weights = lru_cache(1)(lambda kind: Weights(argparse.Namespace(**{**vars(options), "method": kind})))
+    weights = lru_cache(1)(lambda kind: Weights(for_driver(argparse.Namespace(**{**vars(options), "method": kind}))))
     for kind in filter(None, {method.kind for method in methods}):
         weights(kind)  # what is wrong with them is said before anything is done
     device, _ = defaults(options.device, None)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import glob
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from ..files.hidden import PREFIX
+from ..files.objects import Address, find_objects
 from ..files.pictures import KNOWN_SUFFIXES, SUFFIXES
 
 CAPTION_SUFFIX = ".txt"
@@ -33,7 +34,7 @@ def find_pictures(inputs: Sequence[Path], recursive: bool) -> tuple[list[Found],
     passed_over: Counter[str] = Counter()
     for path in inputs:
         for match in _matches(path):
-            pictures = list(_in_folder(match, Path(), recursive, passed_over)) if match.is_dir() else [_file(match)]
+            pictures = list(_pictures(match, recursive, passed_over))
             if not pictures:
                 raise FileNotFoundError(
                     f"{match}: no picture in this folder; expected files of {', '.join(SUFFIXES)}"
@@ -55,9 +56,15 @@ def listed(passed_over: Counter[str]) -> str:
     return ", ".join(f"{kind}: {count}" for kind, count in sorted(passed_over.items()))
 
 
+def _pictures(path: Path, recursive: bool, passed_over: Counter[str]) -> Iterable[Found]:
+    if isinstance(path, Address):
+        return _in_store(path, recursive, passed_over)
+    return _in_folder(path, Path(), recursive, passed_over) if path.is_dir() else [_file(path)]
+
+
 def _matches(path: Path) -> list[Path]:
     """The files that a pattern means; Windows' shells leave patterns to the programs."""
-    if path.exists() or not glob.has_magic(str(path)):
+    if isinstance(path, Address) or path.exists() or not glob.has_magic(str(path)):
         return [path]
     return [Path(match) for match in sorted(glob.glob(str(path), recursive=True))] or [path]
 
@@ -83,6 +90,23 @@ def _in_folder(folder: Path, below: Path, recursive: bool, passed_over: Counter[
             passed_over["masks"] += 1
         elif suffix in SUFFIXES and path.is_file():
             yield Found(path, below)
-        elif suffix != CAPTION_SUFFIX:
-            remedy = KNOWN_SUFFIXES.get(suffix)
-            passed_over[(suffix or "without a suffix") + (f" ({remedy})" if remedy else "")] += 1
+        else:
+            _pass_over(suffix, passed_over)
+
+
+def _in_store(address: Address, recursive: bool, passed_over: Counter[str]) -> Iterator[Found]:
+    for path, below in find_objects(address, recursive):
+        if any(part.startswith(".") for part in (*below.parts, path.name)):
+            passed_over["hidden"] += 0 if path.name.startswith(PREFIX) else 1
+        elif path.name.lower().endswith(MASK_ENDING):
+            passed_over["masks"] += 1
+        elif path.suffix.lower() in SUFFIXES:
+            yield Found(path, below)
+        else:
+            _pass_over(path.suffix.lower(), passed_over)
+
+
+def _pass_over(suffix: str, passed_over: Counter[str]) -> None:
+    if suffix != CAPTION_SUFFIX:
+        remedy = KNOWN_SUFFIXES.get(suffix)
+        passed_over[(suffix or "without a suffix") + (f" ({remedy})" if remedy else "")] += 1

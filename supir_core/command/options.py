@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from ..captions.models import LLAVA, PRECISIONS
+from ..cluster.options import add_cluster
 from ..files.checkpoint import DTYPES
+from ..files.objects import place
 from ..files.writing import FORMATS
 from ..instantir.settings import InstantSettings
 from ..restoration.denoiser import LinearSchedule
@@ -54,6 +56,7 @@ def add_options(parser: argparse.ArgumentParser, method: str) -> None:
     else:
         parser.set_defaults(captioner=None, caption_tiles=False, save_captions=False, demo=False)
     add_weights(parser, SUPIR_FILES if supir else INSTANTIR_FILES)
+    add_cluster(parser)
     group = parser.add_argument_group(f"settings; each replaces the {'preset' if supir else 'published one'}")
     if supir:
         group.add_argument("--preset", choices=PRESETS, help=f"({DEFAULT_PRESET}; demo with the demo weights)")
@@ -96,9 +99,9 @@ def settings_from(options: argparse.Namespace) -> Settings | InstantSettings:
 
 def _add_pictures(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("inputs", nargs="+", type=Path, metavar="IN", help="pictures, folders of them, or patterns such as '*.jpg'")
+    add("inputs", nargs="+", type=place, metavar="IN", help="pictures, folders of them, or patterns such as '*.jpg'")
     text = "folder, or a file for a single picture; may be the folder of the inputs"
-    add("-o", "--output", type=Path, required=True, metavar="OUT", help=text)
+    add("-o", "--output", type=place, required=True, metavar="OUT", help=text)
     text = "go into the folders below too; the results are in folders of the same names"
     add("-r", "--recursive", action="store_true", help=text)
     size = parser.add_mutually_exclusive_group()

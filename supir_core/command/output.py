@@ -57,7 +57,7 @@ def check_room(jobs: Sequence[Job], task: Task) -> None:
         folder = existing(job.result.parent)
         disk = os.stat(folder).st_dev
         folders[disk] = folder
-        needed[disk] += sum(_bytes(path, job, task) for path in job.pictures)
+        needed[disk] += sum(result_bytes(path, job, task) for path in job.pictures)
     for disk, folder in folders.items():
         free = shutil.disk_usage(folder).free
         if needed[disk] > free:
@@ -82,7 +82,8 @@ def pixel_size(path: Path) -> tuple[int, int] | None:
         return None
 
 
-def _bytes(path: Path, job: Job, task: Task) -> float:
+def result_bytes(path: Path, job: Job, task: Task) -> float:
+    """What a result is likely to take on a disk, in bytes; 0 where the size of its picture is not known."""
     size = pixel_size(job.source)
     if size is None:
         return 0

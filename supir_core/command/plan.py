@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..files.objects import Address
 from ..files.pictures import UnreadablePictureError, read_label
 from ..files.writing import SUFFIX_FORMATS
 from .caption_files import caption_files, read_captions
@@ -99,6 +100,8 @@ def _without_results(found: list[Found], order: Order, passed_over: Counter[str]
             f"{order.output} holds inputs too, and with --no-metadata results cannot be told from them; "
             "name another folder for the results"
         )
+    if any(isinstance(picture.source, Address) for picture in inside):
+        raise ValueError(f"{order.output} holds the inputs; in a store, name another folder for the results")
     results = {picture for picture in inside if _is_result(picture.source)}
     if results:
         passed_over["results of earlier runs"] += len(results)

@@ -42,6 +42,20 @@ def one_line(error: BaseException) -> str:
     return textwrap.shorten(text, LONGEST_REASON, placeholder=" ...")
 
 
+class PicturesBar(tqdm):
+    """A bar that counts pictures a minute."""
+
+    def __init__(self, **options: Any):
+        bar = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {a_minute} pictures a minute{postfix}]"
+        super().__init__(bar_format=bar, **options)
+
+    @property
+    def format_dict(self) -> dict[str, Any]:
+        numbers = dict(super().format_dict)
+        seconds = numbers["elapsed"]
+        return numbers | {"a_minute": f"{60 * numbers['n'] / seconds:.1f}" if seconds else "?"}
+
+
 class Report:
     """Tells of a batch, and keeps what failed for the end.
 
@@ -85,15 +99,16 @@ class Report:
         self.picture(source, result, "failed", error=reason)
 
     @contextmanager
-    def batch(self, total: int) -> Iterator[None]:
-        """A bar over the pictures of a batch, with the time that is left."""
-        with tqdm(total=total, unit="picture", disable=self.quiet or None, smoothing=0) as self._batch:
+    def batch(self, total: int, title: str | None = None) -> Iterator[None]:
+        """A bar over the pictures of a batch, with pictures a minute, the time that is left, and how many failed."""
+        with PicturesBar(desc=title, total=total, disable=self.quiet or None, smoothing=0) as self._batch:
             yield
         self._batch = None
 
     def advance(self) -> None:
         """Move the bar of the batch by a picture."""
         if self._batch is not None:
+            self._batch.set_postfix(failed=len(self.failures), refresh=False)
             self._batch.update()
 
     @contextmanager

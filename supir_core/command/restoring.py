@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 from collections.abc import Sequence
 from functools import partial
 
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from ..captions.models import load_captioner
+from ..cluster.options import for_driver
+from ..cluster.restoring import restore_on_cluster
+from ..files.objects import Address, check_store
 from ..files.pictures import read_mask
 from ..files.writing import FORMATS, SUFFIX_FORMATS
 from .batch import attempt, run_batch
@@ -23,6 +26,7 @@ from .options import settings_from
 from .output import check_output
 from .plan import Job, Order, make_plan
 from .report import Report
+from .staging import caption_anywhere, in_store, take_anywhere
 from .task import Task
 from .weights import Weights
 
@@ -38,7 +42,7 @@ def restore_pictures(options: argparse.Namespace) -> int:
     report = Report(options.quiet, options.json)
     if options.mask is not None:
         read_mask(options.mask)  # a wrong one is said at once
-    weights = Weights(options)
+    weights = Weights(for_driver(options))
     task = _task(options, weights)
     plan = make_plan(_order(options))
     if plan.passed_over:
@@ -60,27 +64,40 @@ def restore_jobs(
 ) -> None:
     """Restore what is not done yet, with captions where the options ask a model for them."""
     with logging_redirect_tqdm():
-        _restore(_open_jobs(jobs, task, report), task, weights, options, report)
+        _restore(jobs, task, weights, options, report)
 
 
 def _restore(jobs: Sequence[Job], task: Task, weights: Weights, options: argparse.Namespace, report: Report) -> None:
+    handed_out = options.ray is not None and not options.dry_run
+    if not handed_out:
+        jobs = _open_jobs(jobs, task, report)
     if options.dry_run:
         tell_plan(jobs, task, weights, report)
         return
     if not jobs:
         return
-    check_output(jobs, task)
+    if handed_out:  # workers look themselves what is done, all at once
+        _check_places([job for job in jobs if not os.path.exists(job.result)], task)
+        on_workers = argparse.Namespace(**{**vars(weights.options), "device": options.device})
+        restore_on_cluster(jobs, task, on_workers, report)
+        return
+    _check_places(jobs, task)
     if task.captioned:
-        device = options.caption_device or options.device or ("cpu" if options.demo else None)
-        load = partial(load_captioner, options.captioner, options.caption_precision, device)
-        captions = Captions(lambda: weights.model, load, options.caption_tiles)  # type: ignore[arg-type, return-value]
-        jobs = caption_jobs(jobs, task, captions, report)
-    run_batch(jobs, task, weights.restorer, report)
+        jobs = caption_jobs(jobs, task, Captions.of(options, weights), report, caption_anywhere)
+    run_batch(jobs, task, weights.restorer, report, take_anywhere)
+
+
+def _check_places(jobs: Sequence[Job], task: Task) -> None:
+    """Try to write where the results go, and see whether there is room."""
+    check_output([job for job in jobs if not isinstance(job.result, Address)], task)
+    for folder in {job.result.parent for job in jobs if isinstance(job.result, Address)}:
+        check_store(folder)
 
 
 def _open_jobs(jobs: Sequence[Job], task: Task, report: Report) -> list[Job]:
     """The pictures that are not done; says what is done, what is not any more, and what is in the way."""
-    judged = [(job, attempt(job, report, partial(judge, job, task))) for job in jobs]
+    stored = [job for job in jobs if in_store(job)]  # whoever does them looks whether they are done
+    judged = [(job, attempt(job, report, partial(judge, job, task))) for job in jobs if not in_store(job)]
     verdicts: list[tuple[Job, Verdict]] = [(job, verdict) for job, verdict in judged if verdict is not None]
     done = [job for job, verdict in verdicts if verdict.done]
     if done:
@@ -88,7 +105,7 @@ def _open_jobs(jobs: Sequence[Job], task: Task, report: Report) -> list[Job]:
     unlabelled = sum(verdict.state is State.UNLABELLED for _, verdict in verdicts)
     if unlabelled:
         report.say(f"{unlabelled} of them carry no label that tells how they were made; --overwrite makes them anew")
-    left = []
+    left = stored
     for job, verdict in verdicts:
         if verdict.done and not lock_file(job.result).exists():  # else another run may be at it, or was killed
             report.picture(job.source, job.result, "done")
@@ -114,6 +131,7 @@ def _task(options: argparse.Namespace, weights: Weights) -> Task:
         captioned=bool(options.captioner),
         context=options.context,
         feather=options.feather,
+        caption_tiles=options.caption_tiles,
     )
 
 

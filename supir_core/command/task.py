@@ -31,6 +31,7 @@ class Task:
         captioned: a model writes the captions that are missing.
         context: of regions, where pictures have masks; see ``find_regions``.
         feather: likewise.
+        caption_tiles: captions are those of the tiles.
     """
 
     settings: Settings | InstantSettings
@@ -44,6 +45,7 @@ class Task:
     captioned: bool = False
     context: float = CONTEXT.default
     feather: int = FEATHER.default
+    caption_tiles: bool = False
 
     def sizing(self, job: Job) -> dict[str, Any]:
         """By what a picture is enlarged, as ``restore`` takes it."""

@@ -5,7 +5,7 @@ import torch
 
 from supir_core.captions.models import load_captioner
 from supir_core.captions.protocol import STANDARD
-from supir_core.command import restoring
+from supir_core.command import captions as captioning
 from supir_core.command.captions import Captions, caption_jobs
 from supir_core.command.demo import DEMO_SETTINGS
 from supir_core.command.plan import Order, make_plan
@@ -153,7 +153,7 @@ def test_the_precision_is_passed_on(run, folder, tmp_path, monkeypatch):
         asked.append((source, precision, device))
         return load_captioner(source, "float32", "cpu")
 
-    monkeypatch.setattr(restoring, "load_captioner", load)
+    monkeypatch.setattr(captioning, "load_captioner", load)
     source = make_picture(tmp_path / "a.png")
     arguments = ["--captioner", folder, "--caption-precision", "4bit", "--caption-device", "spread"]
     assert run("restore", source, "-o", tmp_path / "out", "--demo", *FAST, *arguments)[0] == 0

@@ -1,8 +1,11 @@
-"""Runs an API workflow in ComfyUI without a browser, and copies the pictures that it saves to a folder.
+r"""Runs an API workflow in ComfyUI without a browser, and copies the pictures that it saves to a folder.
 
 python -m tools.workflows.run_workflow workflows/api/demo.json -o demo_output
+python -m tools.workflows.run_workflow workflows/api/restore.json -i photos -o restored \
+    --server http://10.0.0.5:8188 --server http://10.0.0.6:8188
 
-ComfyUI is looked for in COMFYUI_PATH, ~/ComfyUI and ~/comfy/ComfyUI, and needs its requirements in the
+With --server the workflow runs once for each picture of a folder, on servers that are there already.
+Without it a ComfyUI is started, which is looked for in COMFYUI_PATH, ~/ComfyUI and ~/comfy/ComfyUI, and needs its requirements in the
 Python that runs this. It sees the models of that folder, this pack, and no other nodes.
 """
 
@@ -18,13 +21,18 @@ from pathlib import Path
 
 from tests.host.server import ComfyServer, Message, Prompt, add_models, find_comfyui, make_base
 
+from .farm import run_farm
+
 
 def read_options(arguments: Sequence[str] | None) -> argparse.Namespace:
     """What the command line says."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("workflow", type=Path, help="a file of workflows/api")
     parser.add_argument("-o", "--output", type=Path, default=Path("output"), help="folder for the pictures")
-    parser.add_argument("-i", "--image", type=Path, help="picture in place of the one that the workflow loads")
+    text = "picture in place of the one that the workflow loads; with --server, a folder of them"
+    parser.add_argument("-i", "--image", type=Path, help=text)
+    text = "address of a ComfyUI that runs; repeat it for several, which share the pictures"
+    parser.add_argument("--server", action="append", metavar="URL", help=text)
     parser.add_argument("--gpu", action="store_true", help="let ComfyUI use the GPU, not the CPU")
     return parser.parse_args(arguments)
 
@@ -62,10 +70,31 @@ def run_to_folder(server: ComfyServer, prompt: Prompt, folder: Path) -> list[Pat
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run what the command line says."""
     options = read_options(arguments)
+    prompt = json.loads(options.workflow.read_text(encoding="utf-8"))
+    if options.server:
+        run_on_servers(options, prompt)
+    else:
+        run_here(options, prompt)
+
+
+def run_on_servers(options: argparse.Namespace, prompt: Prompt) -> None:
+    """Run the workflow for every picture of a folder."""
+    if options.image is None or not options.image.is_dir():
+        raise SystemExit(f"--server needs a folder of pictures: -i FOLDER, got {options.image}")
+    failures = run_farm(
+        options.server, prompt, options.image, options.output, lambda line: print(line, file=sys.stderr)
+    )
+    for picture, why in failures.items():
+        print(f"failed: {picture}: {why}", file=sys.stderr)
+    if failures:
+        raise SystemExit(1)
+
+
+def run_here(options: argparse.Namespace, prompt: Prompt) -> None:
+    """Run the workflow once, in a ComfyUI that is started for it."""
     comfyui = find_comfyui()
     if comfyui is None:
         raise SystemExit("no ComfyUI: set COMFYUI_PATH to its folder, or put it into ~/ComfyUI")
-    prompt = json.loads(options.workflow.read_text(encoding="utf-8"))
     with tempfile.TemporaryDirectory() as folder:
         base = Path(folder) / "base"
         make_base(base, comfyui)

@@ -1,0 +1,1 @@
+"""Many pictures on many machines: Ray's workers, and pictures in object stores."""
