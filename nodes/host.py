@@ -80,10 +80,14 @@ def weight_files(word: str) -> list[str]:
 def find_weights(name: str, what: str) -> Path:
     """The file of that name in the first of the folders that has it; ``what`` it should be, for the error.
 
+    Else one whose name differs in its ending only: browsers keep the ending that a file has on the hub.
+
     Raises:
         FileNotFoundError: it is in none of them.
     """
-    found = (folder_paths.get_full_path(folder, name) for folder in FOLDERS)
+    stem = Path(name).with_suffix("")
+    names = [name, *(other for other in weight_files("") if Path(other).with_suffix("") == stem)]
+    found = (folder_paths.get_full_path(folder, name) for name in names for folder in FOLDERS)
     path = next((path for path in found if path), None)
     if path is None:
         raise FileNotFoundError(

@@ -45,7 +45,10 @@ class SupirRestore(io.ComfyNode):
                 "SUPIR_Upscale",
                 "image restoration",
                 "enhance",
+                "fix photo",
+                "fix old photo",
             ],
+            essentials_category="Image Tools",
             inputs=[
                 io.Model.Input("model", tooltip="An SDXL model, with or without LoRA and other patches."),
                 io.Clip.Input("clip", tooltip="SDXL's text encoders."),

@@ -66,7 +66,7 @@ MODELS = {
                 "facebook/dinov2-large",
                 "model.safetensors",
                 f"{DINO_FOLDER}/",
-                f"clip_vision/{DINO_FOLDER}.safetensors",
+                "clip_vision/model.safetensors",
             ),
         ),
     ),

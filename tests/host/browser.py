@@ -23,12 +23,12 @@ FLAGS = (
     "--disable-sync",
 )
 SECONDS = 180
+NODES_2 = "Comfy.VueNodes.Enabled"
 SETTINGS = {
     "Comfy.TutorialCompleted": True,
-    "Comfy.VueNodes.Enabled": False,
     "Comfy.Graph.CanvasInfo": False,
 }
-"""No welcome over the canvas; nodes drawn in it; no figures in its corner."""
+"""No welcome over the canvas; no figures in its corner."""
 
 READY = """() => window.app?.graph && window.LiteGraph
     && Object.keys(LiteGraph.registered_node_types).length > 300"""
@@ -44,6 +44,24 @@ LOAD = """async workflow => {
         bounds: Array.from(node.getBounding()),
     }));
 }"""
+OPEN = """async ([workflow, source]) => {
+    const quiet = {showMissingNodesDialog: false, showMissingModelsDialog: false};
+    await app.loadGraphData(workflow, true, true, null, {openSource: source, ...quiet});
+}"""
+SIGHT = """() => {
+    const {scale, offset} = app.canvas.ds;
+    return {
+        scale: scale,
+        low_quality: app.canvas.low_quality,
+        boxes: app.graph.nodes.map(node => {
+            const drawn = document.querySelector(`[data-node-id="${node.id}"]`)?.getBoundingClientRect();
+            if (drawn) return [drawn.x, drawn.y, drawn.width, drawn.height];
+            const [left, top, width, height] = node.getBounding();
+            return [(left + offset[0]) * scale, (top + offset[1]) * scale, width * scale, height * scale];
+        }),
+    };
+}"""
+STORE = "name => document.querySelector('#vue-app').__vue_app__.config.globalProperties.$pinia._s.get(name)"
 TO_PROMPT = "async () => (await app.graphToPrompt()).output"
 EXTENT = """() => {
     const {nodes, groups} = app.graph;
@@ -79,10 +97,14 @@ class Browser:
 
     Attributes:
         url: of the server.
+        nodes_2: whether the nodes are elements of the page ("Nodes 2.0"), not drawn in the canvas.
+        sharpness: the screen's pixels for one of the page.
         errors: what the page threw.
     """
 
     url: str
+    nodes_2: bool = False
+    sharpness: int = SHARPNESS
     errors: list[str] = field(default_factory=list)
 
     def __enter__(self) -> Browser:
@@ -98,10 +120,10 @@ class Browser:
         self.playwright.stop()
 
     def _open(self) -> Page:
-        page = self.browser.new_page(device_scale_factor=SHARPNESS)
+        page = self.browser.new_page(device_scale_factor=self.sharpness)
         page.set_default_timeout(SECONDS * 1000)
         page.on("pageerror", lambda error: self.errors.append(str(error)))
-        for name, value in SETTINGS.items():
+        for name, value in {**SETTINGS, NODES_2: self.nodes_2}.items():
             page.request.post(f"{self.url}/settings/{name}", data=value)
         page.goto(self.url)
         page.wait_for_function(READY)
@@ -110,6 +132,26 @@ class Browser:
     def load(self, workflow: dict[str, Any]) -> list[dict[str, Any]]:
         """Open a workflow; its nodes as the frontend has them."""
         return self.page.evaluate(LOAD, workflow)
+
+    def open(self, workflow: dict[str, Any], size: tuple[int, int], source: str | None = None) -> dict[str, Any]:
+        """Open a workflow as a user does in a window of that size.
+
+        Returns:
+            The scale, whether nodes are grey boxes (low_quality), and the nodes' boxes in the window.
+        """
+        self.page.set_viewport_size({"width": size[0], "height": size[1]})
+        self.page.evaluate(SETTLE)
+        self.page.evaluate(OPEN, [workflow, source])
+        self.page.evaluate(SETTLE)
+        return self.page.evaluate(SIGHT)
+
+    def ask(self, store: str, question: str, given: Any = None) -> Any:
+        """What one of the frontend's stores says: an expression of ``store`` and ``given``."""
+        return self.page.evaluate(f"given => (store => {question})(({STORE})('{store}'))", given)
+
+    def command(self, name: str) -> None:
+        """Give one of the frontend's commands, as its menus do."""
+        self.page.evaluate("name => void app.extensionManager.command.execute(name)", name)
 
     def to_prompt(self) -> dict[str, Any]:
         """The open workflow in API form."""

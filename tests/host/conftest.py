@@ -83,6 +83,25 @@ def run(pack):
     return runner(pack)
 
 
+def missing(what):
+    """Skip where there is no browser; in CI that is a failure."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(what)
+    pytest.skip(what)
+
+
+@pytest.fixture(scope="session")
+def open_browser(comfyui, request):
+    """Make a Browser of the server, with the arguments given."""
+    try:
+        from .browser import Browser, find_browser
+    except ModuleNotFoundError:
+        missing("no Playwright: pip install playwright")
+    if find_browser() is None:
+        missing("no Chromium: apt-get install chromium")
+    return lambda **given: Browser(request.getfixturevalue("server").url, **given)
+
+
 @pytest.fixture(scope="session")
 def server(comfyui, tmp_path_factory):
     """ComfyUI as users start it, in a process of its own, with this pack and with empty files as weights."""

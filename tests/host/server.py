@@ -33,10 +33,10 @@ WEIGHTS = {
         "SUPIR-v0F_fp16.safetensors",
         "adapter.pt",
         "aggregator.pt",
-        "previewer_lora_weights.bin",
+        "previewer_lora_weights.pt",
     ),
     "upscale_models": ("RealESRGAN_x4plus.safetensors",),
-    "clip_vision": ("dinov2-large.safetensors",),
+    "clip_vision": ("model.safetensors",),
 }
 """The files that the workflows name, by folder."""
 

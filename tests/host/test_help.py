@@ -59,6 +59,12 @@ def test_every_page_has_tips_and_errors_and_fits_a_screen_or_two(pack):
         assert len(lines) <= 60, name
 
 
+def test_every_picture_of_a_page_lies_beside_it():
+    for path in PAGES.glob("*.md"):
+        for picture in re.findall(r"!\[[^]]*\]\(([^)]*)\)", path.read_text(encoding="utf-8")):
+            assert (PAGES / picture).is_file(), (path.name, picture)
+
+
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_a_locale_names_exactly_what_there_is(pack, language):
     there = {name: form(english(node.GET_NODE_INFO_V1())) for name, node in pack.items()}

@@ -53,6 +53,17 @@ def test_the_pack_loads_from_any_folder_without_a_warning(host, tmp_path, caplog
         nodes.NODE_CLASS_MAPPINGS.update(registered)
 
 
+def test_weights_are_found_under_the_ending_that_a_browser_gave_them(host, pack):
+    folder = host / "models" / "model_patches"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "previewer_lora_weights.bin").touch()
+    try:
+        found = module(pack, "nodes.host").find_weights("previewer_lora_weights.pt", "the previewer")
+    finally:
+        (folder / "previewer_lora_weights.bin").unlink()
+    assert found.name == "previewer_lora_weights.bin"
+
+
 def test_an_old_comfyui_is_told_so(pack, monkeypatch):
     import comfy.model_patcher
 

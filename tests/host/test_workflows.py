@@ -4,6 +4,7 @@ import copy
 import io
 import json
 from concurrent.futures import ThreadPoolExecutor
+from urllib.parse import quote
 
 import numpy as np
 import pytest
@@ -12,19 +13,15 @@ from PIL import Image
 from supir_core.command.demo import run_demo
 from supir_core.files.metadata import SOURCE_TYPE, provenance
 
-from .server import ROOT
+from .workflows import API, files_by_name, read
 
-WORKFLOWS = ROOT / "workflows"
-NAMES = sorted(path.stem for path in WORKFLOWS.glob("*.json"))
+FILES = files_by_name()
+NAMES = list(FILES)
 PACK = "supir-restoration"
 
 LEVELS, SHARE = 1, 0.01
 """How far the node's picture may be from the library's, in 8-bit levels, and in which share of the values:
 float32 sums in another order. Measured: 1 level, in 0.0005 of the values."""
-
-
-def read(path):
-    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def picture(source):
@@ -39,7 +36,7 @@ def info(server):
 
 @pytest.fixture(scope="module")
 def demo():
-    return read(WORKFLOWS / "api" / "demo.json")
+    return read(API / "demo.json")
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +48,7 @@ def folder(tmp_path_factory):
 def demo_run(server, demo, folder):
     """The demo through the server and, at the same time, through the library."""
     with ThreadPoolExecutor() as pool:
-        running = pool.submit(server.run, demo, read(WORKFLOWS / "demo.json"))
+        running = pool.submit(server.run, demo, read(FILES["demo"]))
         run_demo(folder, seed=0)
         return running.result()
 
@@ -68,10 +65,10 @@ def test_every_node_has_a_help_page(server, info):
 
 
 def test_workflows_are_offered_as_templates_with_a_thumbnail(server):
-    assert sorted(server.get("/workflow_templates")[PACK]) == NAMES
-    for name in NAMES:
-        address = f"/api/workflow_templates/{PACK}/{name}"
-        assert server.get(f"{address}.json") == read(WORKFLOWS / f"{name}.json")
+    assert sorted(server.get("/workflow_templates")[PACK]) == [file.stem for file in FILES.values()]
+    for file in FILES.values():
+        address = f"/api/workflow_templates/{PACK}/{quote(file.stem)}"
+        assert server.get(f"{address}.json") == read(file)
         assert picture(io.BytesIO(server.fetch(f"{address}.jpg"))).shape[1] == 400
 
 
@@ -79,12 +76,12 @@ def test_workflows_are_what_their_descriptions_give(info):
     from tools.workflows.make_workflows import describe
 
     graphs = {graph.name: graph.to_json() for graph in describe(info)}
-    assert graphs == {name: read(WORKFLOWS / f"{name}.json") for name in NAMES}, "run tools.workflows.make_workflows"
+    assert graphs == {name: read(file) for name, file in FILES.items()}, "run tools.workflows.make_workflows"
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_workflow_has_only_nodes_of_comfyui_and_of_this_pack(info, name):
-    for node in read(WORKFLOWS / f"{name}.json")["nodes"]:
+    for node in read(FILES[name])["nodes"]:
         if node["type"] != "MarkdownNote":  # the frontend's own
             origin = info[node["type"]]["python_module"]
             assert origin in ("nodes", f"custom_nodes.{PACK}") or origin.startswith("comfy_extras.")
@@ -92,7 +89,7 @@ def test_a_workflow_has_only_nodes_of_comfyui_and_of_this_pack(info, name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_api_form_has_the_links_of_the_canvas(name):
-    workflow, prompt = read(WORKFLOWS / f"{name}.json"), read(WORKFLOWS / "api" / f"{name}.json")
+    workflow, prompt = read(FILES[name]), read(API / f"{name}.json")
     inputs = {node["id"]: node["inputs"] for node in workflow["nodes"]}
     canvas = {(to, inputs[to][slot]["name"], source, out) for _, source, out, to, slot, _ in workflow["links"]}
     sent = {
@@ -106,7 +103,7 @@ def test_the_api_form_has_the_links_of_the_canvas(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_server_accepts_the_api_form(server, name):
-    answer = server.validate(read(WORKFLOWS / "api" / f"{name}.json"))
+    answer = server.validate(read(API / f"{name}.json"))
     assert "error" not in answer, answer
     assert answer["node_errors"] == {}
 
@@ -129,8 +126,12 @@ def test_the_demo_gives_the_librarys_picture(demo_run, folder):
 def test_the_saved_picture_carries_workflow_and_label(demo_run, demo):
     with Image.open(demo_run.pictures[0]) as image:
         text = image.text
-    assert json.loads(text["prompt"]) == demo
-    assert json.loads(text["workflow"]) == read(WORKFLOWS / "demo.json")
+    prompt = copy.deepcopy(demo)
+    for node in prompt.values():  # the server unwraps what the frontend wraps, so as not to take a list for a link
+        wrapped = {name: value for name, value in node["inputs"].items() if isinstance(value, dict)}
+        node["inputs"] |= {name: value["__value__"] for name, value in wrapped.items()}
+    assert json.loads(text["prompt"]) == prompt
+    assert json.loads(text["workflow"]) == read(FILES["demo"])
     assert text["Description"] == provenance()["Description"]
     assert SOURCE_TYPE in text["XML:com.adobe.xmp"]
 
@@ -169,7 +170,7 @@ def test_the_command_says_which_node_failed(server, tmp_path):
     from tools.workflows.run_workflow import run_to_folder
 
     with pytest.raises(RuntimeError, match=r"CheckpointLoaderSimple|SupirModelLoader"):
-        run_to_folder(server, read(WORKFLOWS / "api" / "restore.json"), tmp_path)
+        run_to_folder(server, read(API / "restore.json"), tmp_path)
 
 
 def test_the_command_says_why_a_workflow_is_refused(server, demo, tmp_path):

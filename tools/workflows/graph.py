@@ -1,11 +1,15 @@
-"""A graph described in a few lines, as ComfyUI's workflow JSON (version 0.4): nodes in columns."""
+"""A graph described in a few lines, as ComfyUI's workflow JSON (version 0.4): nodes in columns, columns in frames."""
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
+
+from . import layout
 
 PARTS = ("required", "optional")
 WIDGETS = ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO")
@@ -14,11 +18,18 @@ NOTE_COLORS = {"color": "#432", "bgcolor": "#653"}
 COMPANIONS = {"control_after_generate": "fixed", "image_upload": "image"}
 """Options of an input that put a second widget behind its own, and that widget's value."""
 
+SPELLINGS = {"4k": "4K", "supir": "SUPIR", "instantir": "InstantIR"}
+
 SLOT, WIDGET, TEXT, TITLE = 20, 24, 54, 30
 """Heights in the canvas: of a socket, a widget, what a text widget has more, a node's title."""
 
-GAP, BESIDE_GAP, GROUP_GAP, FRAME, HEAD = 50, 50, 30, 20, 90
-"""Between nodes above each other, columns, frames; within a frame on each side, and above the first node."""
+GAP, BESIDE_GAP, FRAME, HEAD = 44, 40, 16, 76
+"""Between nodes above each other, and columns; within a frame on each side, and above the first node."""
+
+PYPROJECT = (Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8")
+VERSION = re.search(r'^version = "(.*)"', PYPROJECT, re.MULTILINE)[1]
+CORE_VERSION = re.search(r'^requires-comfyui = ">=(.*)"', PYPROJECT, re.MULTILINE)[1]
+"""Of this pack, and the oldest of ComfyUI that knows the nodes."""
 
 ObjectInfo = Mapping[str, Any]
 """What ComfyUI says of each node under ``/object_info``."""
@@ -33,7 +44,7 @@ class Output:
     kind: str
 
 
-@dataclass
+@dataclass(eq=False)
 class Node:
     """A node in the canvas.
 
@@ -53,50 +64,80 @@ class Node:
 
 
 @dataclass
+class Block:
+    """A frame with its nodes, as if it were alone."""
+
+    group: dict[str, Any]
+    nodes: list[Node] = field(default_factory=list)
+
+    @property
+    def size(self) -> layout.Size:
+        """Of the frame."""
+        return layout.Size(*self.group["bounding"][2:])
+
+    def nodes_at(self, place: layout.Place) -> list[dict[str, Any]]:
+        """The nodes as the workflow has them."""
+        entries = [node.entry for node in self.nodes]
+        return [entry | {"pos": [entry["pos"][0] + place.left, entry["pos"][1] + place.top]} for entry in entries]
+
+    def group_at(self, place: layout.Place) -> dict[str, Any]:
+        """The frame as the workflow has it."""
+        return self.group | {"bounding": [place.left, place.top, self.size.width, place.height]}
+
+
+@dataclass
 class Graph:
     """Nodes in columns; ``add`` puts one under the last of the current column."""
 
     name: str
     info: ObjectInfo
     pack: str
-    nodes: list[Node] = field(default_factory=list)
+    number: int = 1
+    blocks: list[Block] = field(default_factory=list)
     links: list[list[Any]] = field(default_factory=list)
-    groups: list[dict[str, Any]] = field(default_factory=list)
+    extra: dict[str, Any] = field(default_factory=dict)
     left: int = 0
-    top: int = 0
     width: int = 0
     bottom: int = 0
 
-    def column(self, title: str, width: int) -> None:
-        """Begin a column to the right, framed and titled."""
-        if self.groups:
-            self.left += self.width + 2 * FRAME + GROUP_GAP
-        self.top = 0
-        self._frame(title, width)
+    @property
+    def nodes(self) -> list[Node]:
+        """All nodes, by number."""
+        return [node for block in self.blocks for node in block.nodes]
 
-    def below(self, title: str, width: int) -> None:
-        """Begin a column under the last frame."""
-        left, top, _, height = self.groups[-1]["bounding"]
-        self.left, self.top = left + FRAME, top + height + GROUP_GAP + HEAD
-        self._frame(title, width)
+    @property
+    def title(self) -> str:
+        """What a reader sees instead of the name."""
+        words = (SPELLINGS.get(word, word) for word in self.name.split("_"))
+        title = " ".join(words)
+        return title[0].upper() + title[1:]
+
+    @property
+    def file(self) -> str:
+        """File for the canvas: ComfyUI's template browser shows its name, and sorts by it."""
+        return f"{self.number:02} {self.title}.json"
+
+    def uses(self, kind: str) -> bool:
+        """Whether there is a node of that class."""
+        return any(node.entry["type"] == kind for node in self.nodes)
+
+    def column(self, title: str, width: int) -> None:
+        """Begin a column, framed and titled."""
+        self.left, self.width, self.bottom = FRAME, width, HEAD
+        bounding = [0, 0, width + 2 * FRAME, HEAD]
+        group = {"id": len(self.blocks) + 1, "title": title, "bounding": bounding, "color": "#3f789e", "flags": {}}
+        self.blocks.append(Block(group))
 
     def beside(self, width: int) -> None:
         """Begin another column in the same frame."""
         self.left += self.width + BESIDE_GAP
-        self.width, self.bottom = width, self.top
-        bounding = self.groups[-1]["bounding"]
-        bounding[2] = self.left + width + FRAME - bounding[0]
-
-    def _frame(self, title: str, width: int) -> None:
-        self.width, self.bottom = width, self.top
-        bounding = [self.left - FRAME, self.top - HEAD, width + 2 * FRAME, HEAD]
-        group = {"id": len(self.groups) + 1, "title": title, "bounding": bounding, "color": "#3f789e"}
-        self.groups.append(group | {"flags": {}})
+        self.width, self.bottom = width, HEAD
+        self.blocks[-1].group["bounding"][2] = self.left + width + FRAME
 
     def note(self, text: str, height: int) -> None:
         """Put a note into the column."""
         entry = self._place(NOTE, height) | {"inputs": [], "outputs": [], "properties": {}, "title": "Note"}
-        self.nodes.append(Node({}, {"": text}, entry | {"widgets_values": [text]} | NOTE_COLORS))
+        self.blocks[-1].nodes.append(Node({}, {"": text}, entry | {"widgets_values": [text]} | NOTE_COLORS))
 
     def add(
         self,
@@ -120,7 +161,8 @@ class Graph:
             ValueError: an input that the node does not have.
         """
         said = self.info[kind]
-        inputs = {name: spec for part in PARTS for name, spec in said["input"].get(part, {}).items()}
+        named = [item for part in PARTS for item in said["input"].get(part, {}).items()]
+        inputs = {name: spec for name, spec in named if not _options(spec).get("socketless")}
         if unknown := set(given) - set(inputs):
             raise ValueError(f"{kind} has no input {', '.join(sorted(unknown))}; it has {', '.join(inputs)}")
         sockets = {name: spec for name, spec in inputs.items() if not _is_widget(spec)}
@@ -139,32 +181,38 @@ class Graph:
         ]
         entry["outputs"] = [{"name": name, "type": kind, "links": []} for name, kind in zip(names, kinds, strict=True)]
         ours = said["python_module"].startswith("custom_nodes.")
-        entry["properties"] = {"Node name for S&R": kind, "cnr_id": self.pack if ours else "comfy-core"}
+        origin = {"cnr_id": self.pack, "ver": VERSION} if ours else {"cnr_id": "comfy-core", "ver": CORE_VERSION}
+        entry["properties"] = {"Node name for S&R": kind, **origin}
         entry["properties"] |= {"models": list(models)} if models else {}
         entry |= {"title": title} if title else {}
         entry["widgets_values"] = [
             value for name, spec in widgets.items() for value in (values[name], *_companions(spec))
         ]
         outputs = {name: Output(number, slot, kinds[slot]) for slot, name in enumerate(names)}
-        self.nodes.append(Node(outputs, values, entry))
-        return self.nodes[-1]
+        node = Node(outputs, values, entry)
+        self.blocks[-1].nodes.append(node)
+        return node
+
+    def offer(self, inputs: Mapping[Node, Sequence[str]], result: Node) -> None:
+        """Let the frontend's app mode show these widgets, in order, and what that node saves."""
+        widgets = [[node.entry["id"], name] for node, names in inputs.items() for name in names]
+        self.extra["linearData"] = {"inputs": widgets, "outputs": [result.entry["id"]]}
 
     def to_json(self) -> dict[str, Any]:
-        """The workflow as ComfyUI saves it; the lowest frames end on one line."""
-        boxes = [group["bounding"] for group in self.groups]
-        bottom = max(top + height for _, top, _, height in boxes)
-        for box in {box[0]: box for box in boxes}.values():
-            box[3] = bottom - box[1]
+        """The workflow as ComfyUI saves it."""
+        sizes = [block.size for block in self.blocks]
+        places = layout.arrange(sizes)
+        placed = list(zip(self.blocks, places, strict=True))
         return {
             "id": str(uuid.uuid5(uuid.NAMESPACE_URL, f"{self.pack}/{self.name}")),
             "revision": 0,
             "last_node_id": len(self.nodes),
             "last_link_id": len(self.links),
-            "nodes": [node.entry for node in self.nodes],
+            "nodes": [node for block, place in placed for node in block.nodes_at(place)],
             "links": self.links,
-            "groups": self.groups,
+            "groups": [block.group_at(place) for block, place in placed],
             "config": {},
-            "extra": {},
+            "extra": {"ds": layout.view(layout.extent(sizes, places))} | self.extra,
             "version": 0.4,
         }
 
@@ -172,8 +220,8 @@ class Graph:
         """What every node's entry begins with; the column grows by it."""
         top = self.bottom
         self.bottom = top + height + TITLE + GAP
-        bounding = self.groups[-1]["bounding"]
-        bounding[3] = max(bounding[3], top + height + FRAME - bounding[1])
+        bounding = self.blocks[-1].group["bounding"]
+        bounding[3] = max(bounding[3], top + height + FRAME)
         number = len(self.nodes) + 1
         return {
             "id": number,

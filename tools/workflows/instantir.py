@@ -7,7 +7,7 @@ from collections.abc import Callable
 from supir_core.instantir.settings import NEGATIVE_PROMPT, POSITIVE_PROMPT
 
 from .graph import Graph, Node, Output
-from .models import ADAPTER, AGGREGATOR, DINO, PREVIEWER, SDXL, UPSCALER, Loaded, download
+from .models import ADAPTER, AGGREGATOR, DINO, PREVIEWER, SDXL, UPSCALER, Loaded, download, show
 from .notes import NOTES
 
 
@@ -20,14 +20,14 @@ def load_instantir(graph: Graph) -> dict[str, Output]:
     return {"instantir_model": loaded["instantir_model"], "clip_vision": vision["CLIP_VISION"]}
 
 
-def begin(graph: Graph) -> tuple[Node, dict[str, Output], Output]:
+def begin(graph: Graph) -> tuple[Node, dict[str, Output], Node]:
     """The first two columns: what to know, and models with a picture."""
-    graph.column("Read me", 400)
+    graph.column("Read me", 340)
     graph.note(*NOTES[graph.name])
-    graph.column("Models and picture", 360)
+    graph.column("Models and picture", 310)
     base = graph.add("CheckpointLoaderSimple", models=[download(SDXL)], ckpt_name=SDXL)
     instantir = load_instantir(graph)
-    return base, instantir, graph.add("LoadImage", height=340, image="example.png")["IMAGE"]
+    return base, instantir, graph.add("LoadImage", height=300, image="example.png")
 
 
 def apply_and_sample(
@@ -43,13 +43,13 @@ def apply_and_sample(
     **given: object,
 ) -> tuple[Output, Node]:
     """From the picture to the restored one, and the sampler."""
-    graph.column("InstantIR on the model", 340)
+    graph.column("InstantIR on the model", 310)
     sockets = {"model": base["MODEL"], "vae": base["VAE"], "image": image}
     applied = graph.add("InstantIRApply", **sockets, **instantir, scale=scale, **given)
     model = graph.add("SupirTiles", model=applied["model"])["model"] if tiles else applied["model"]
     words = {"positive_words": POSITIVE_PROMPT, "negative_words": NEGATIVE_PROMPT}
-    prompts = graph.add("SupirConditioning", 400, clip=base["CLIP"], caption=caption, **words)
-    graph.column("Sampling", 300)
+    prompts = graph.add("SupirConditioning", 300, clip=base["CLIP"], caption=caption, **words)
+    graph.column("Sampling", 290)
     sampled = graph.add(
         "InstantIRSampler",
         model=model,
@@ -65,30 +65,32 @@ def apply_and_sample(
 
 def instantir_restore(graph: Graph) -> None:
     """One picture, and the previews on the way to it."""
-    base, instantir, image = begin(graph)
-    restored, sampled = apply_and_sample(graph, base, instantir, image)
-    graph.column("Result", 420)
-    graph.add("SupirSaveImage", 480, images=restored, filename_prefix="InstantIR/restored")
-    graph.beside(420)
+    base, instantir, picture = begin(graph)
+    restored, sampled = apply_and_sample(graph, base, instantir, picture["IMAGE"])
+    graph.column("Result", 340)
+    saved = show(graph, picture["IMAGE"], restored, "InstantIR/restored", height=210)
+    graph.offer({picture: ["image"], sampled: ["cfg", "seed"]}, saved)
     previews = graph.add("VAEDecode", samples=sampled["previews"], vae=base["VAE"])
-    graph.add("PreviewImage", 380, "The previews of all steps", images=previews["IMAGE"])
+    graph.add("PreviewImage", 210, "The previews of all steps", images=previews["IMAGE"])
 
 
 def instantir_creative(graph: Graph) -> None:
     """The prompt decides the last steps."""
-    base, instantir, image = begin(graph)
+    base, instantir, picture = begin(graph)
     caption = "A girl with long red hair, autumn leaves."
-    restored, _ = apply_and_sample(graph, base, instantir, image, caption=caption, cfg=5.0, creative_start=0.6)
-    graph.column("Result", 420)
-    graph.add("SupirSaveImage", 480, images=restored, filename_prefix="InstantIR/creative")
+    restored, _ = apply_and_sample(
+        graph, base, instantir, picture["IMAGE"], caption=caption, cfg=5.0, creative_start=0.6
+    )
+    graph.column("Result", 340)
+    show(graph, picture["IMAGE"], restored, "InstantIR/creative")
 
 
 def instantir_4k_tiles(graph: Graph) -> None:
     """Four times as large, in tiles."""
-    base, instantir, image = begin(graph)
-    restored, _ = apply_and_sample(graph, base, instantir, image, cfg=5.0, tiles=True, scale=4.0)
-    graph.column("Result", 420)
-    graph.add("SupirSaveImage", 480, images=restored, filename_prefix="InstantIR/restored_4k")
+    base, instantir, picture = begin(graph)
+    restored, _ = apply_and_sample(graph, base, instantir, picture["IMAGE"], cfg=5.0, tiles=True, scale=4.0)
+    graph.column("Result", 340)
+    show(graph, picture["IMAGE"], restored, "InstantIR/restored_4k")
 
 
 def supir_and_instantir(graph: Graph) -> None:
@@ -96,11 +98,11 @@ def supir_and_instantir(graph: Graph) -> None:
     loaded = Loaded(graph)
     instantir = load_instantir(graph)
     restored, _ = apply_and_sample(graph, loaded.base, instantir, loaded.image, scale=2.0)
-    graph.column("SUPIR", 400)
+    graph.column("SUPIR", 340)
     supir = loaded.restore(graph, scale=2.0, preset="quality")
-    graph.column("Results", 420)
-    graph.add("SupirSaveImage", 420, "InstantIR", images=restored, filename_prefix="SUPIR/by_instantir")
-    graph.add("SupirSaveImage", 420, "SUPIR", images=supir["image"], filename_prefix="SUPIR/by_supir")
+    graph.column("Results", 340)
+    show(graph, loaded.image, restored, "SUPIR/by_instantir", "InstantIR", 190)
+    show(graph, loaded.image, supir["image"], "SUPIR/by_supir", "SUPIR", 190)
 
 
 def comparison(graph: Graph) -> None:
@@ -108,13 +110,13 @@ def comparison(graph: Graph) -> None:
     loaded = Loaded(graph)
     instantir = load_instantir(graph)
     restored, _ = apply_and_sample(graph, loaded.base, instantir, loaded.image, scale=2.0)
-    graph.column("SUPIR", 400)
+    graph.column("SUPIR", 340)
     supir = loaded.restore(graph, scale=2.0, preset="quality")
     graph.column("A fast upscaler, and bicubic", 340)
     upscaler = graph.add("UpscaleModelLoader", models=[download(UPSCALER)], model_name=UPSCALER)["UPSCALE_MODEL"]
     upscaled = graph.add("ImageUpscaleWithModel", upscale_model=upscaler, image=loaded.image)["IMAGE"]
     enlarged = graph.add("ImageScaleBy", image=loaded.image, upscale_method="bicubic", scale_by=2.0)["IMAGE"]
-    graph.column("Sheet", 420)
+    graph.column("Sheet", 340)
 
     def stitched(title: str, one: Output, other: Output, direction: str) -> Output:
         return graph.add("ImageStitch", title=title, image1=one, image2=other, direction=direction)["IMAGE"]
@@ -122,7 +124,7 @@ def comparison(graph: Graph) -> None:
     top = stitched("Above", enlarged, upscaled, "right")
     bottom = stitched("Below", supir["image"], restored, "right")
     sheet = stitched("Sheet", top, bottom, "down")
-    graph.add("SupirSaveImage", 480, images=sheet, filename_prefix="SUPIR/comparison")
+    graph.add("SupirSaveImage", 300, images=sheet, filename_prefix="SUPIR/comparison")
 
 
 INSTANTIR_DESCRIPTIONS: tuple[Callable[[Graph], None], ...] = (

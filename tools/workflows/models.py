@@ -12,9 +12,12 @@ HUB = "https://huggingface.co"
 SDXL = "sd_xl_base_1.0_0.9vae.safetensors"
 LIGHTNING = "juggernautXL_v9Rdphoto2Lightning.safetensors"
 SUPIR_Q, SUPIR_F = "SUPIR-v0Q_fp16.safetensors", "SUPIR-v0F_fp16.safetensors"
-ADAPTER, AGGREGATOR, PREVIEWER = "adapter.pt", "aggregator.pt", "previewer_lora_weights.bin"
+ADAPTER, AGGREGATOR, PREVIEWER = "adapter.pt", "aggregator.pt", "previewer_lora_weights.pt"
+"""The frontend offers no .bin to download; the loader finds the file under both endings."""
+
 UPSCALER = "RealESRGAN_x4plus.safetensors"
-DINO = "dinov2-large.safetensors"
+DINO = "model.safetensors"
+"""As browsers save it."""
 
 
 class Source(NamedTuple):
@@ -31,11 +34,15 @@ SOURCES = {
     SUPIR_Q: Source("model_patches", "Kijai/SUPIR_pruned", SUPIR_Q),
     SUPIR_F: Source("model_patches", "Kijai/SUPIR_pruned", SUPIR_F),
     **{
-        name: Source("model_patches", "InstantX/InstantIR", f"models/{name}")
-        for name in (ADAPTER, AGGREGATOR, PREVIEWER)
+        name: Source("model_patches", "InstantX/InstantIR", f"models/{path}")
+        for name, path in {
+            ADAPTER: ADAPTER,
+            AGGREGATOR: AGGREGATOR,
+            PREVIEWER: "previewer_lora_weights.bin",
+        }.items()
     },
     UPSCALER: Source("upscale_models", "Comfy-Org/Real-ESRGAN_repackaged", UPSCALER),
-    DINO: Source("clip_vision", "facebook/dinov2-large", "model.safetensors"),
+    DINO: Source("clip_vision", "facebook/dinov2-large", DINO),
 }
 
 
@@ -49,13 +56,14 @@ def download(name: str) -> dict[str, str]:
 class Loaded:
     """The first two columns: what to know, and models with a picture."""
 
-    def __init__(self, graph: Graph, checkpoint: str = SDXL, supir: str = SUPIR_Q):
-        graph.column("Read me", 400)
+    def __init__(self, graph: Graph, checkpoint: str = SDXL, supir: str = SUPIR_Q, picture: int = 300, note: int = 340):
+        graph.column("Read me", note)
         graph.note(*NOTES[graph.name])
-        graph.column("Models and picture", 360)
+        graph.column("Models and picture", 310)
         self.base = graph.add("CheckpointLoaderSimple", models=[download(checkpoint)], ckpt_name=checkpoint)
         self.supir = graph.add("SupirModelLoader", models=[download(supir)], file=supir)["supir_model"]
-        self.image = graph.add("LoadImage", height=340, image="example.png")["IMAGE"]
+        self.picture = graph.add("LoadImage", height=picture, image="example.png")
+        self.image = self.picture["IMAGE"]
 
     def encode(self, graph: Graph, scale: float) -> Node:
         """Stage 1 of the picture."""
@@ -68,9 +76,17 @@ class Loaded:
     def restore(self, graph: Graph, **given: object) -> Node:
         """The whole restoration."""
         sockets = {name.lower(): self.base[name] for name in ("MODEL", "CLIP", "VAE")}
-        return graph.add("SupirRestore", height=440, **sockets, supir_model=self.supir, image=self.image, **given)
+        return graph.add("SupirRestore", height=400, **sockets, supir_model=self.supir, image=self.image, **given)
 
     def decode(self, graph: Graph, latent: Output, stage1: Node) -> Output:
         """Latent to picture."""
         decoded = graph.add("VAEDecode", samples=latent, vae=self.base["VAE"])
         return graph.add("SupirColorFix", image=decoded["IMAGE"], reference=stage1["stage1"])["image"]
+
+
+def show(graph: Graph, before: Output, after: Output, prefix: str, title: str = "", height: int = 260) -> Node:
+    """Save the result, and compare it with the picture that came in, which the frontend enlarges."""
+    saved = graph.add("SupirSaveImage", height, title, images=after, filename_prefix=prefix)
+    compared = f"{title}, before and after" if title else "Before and after"
+    graph.add("ImageCompare", height, compared, image_a=before, image_b=after)
+    return saved

@@ -86,24 +86,15 @@ yourself. Where there are words, LLaVA is not even loaded.
 
 TILES_CAPTIONED = f"""# Four times as large, every tile described
 
-The example of 768 pixels becomes 3072. LLaVA describes what each tile of stage 1 shows, so that no tile \
-grows what is in another.
+LLaVA describes each tile of stage 1, so that no tile grows what is in another.
 
 1. Choose the picture in **Load Image**.
-2. Select **The captions** and press the **▷** above it: it runs only that far.
-3. Where a line is wrong: copy all of them into **edited** of **SUPIR Caption Tiles** and change it. There must be a \
-line for each tile.
-4. Run.
+2. Select **The captions** and press the **▷** above it. Where a line is wrong, copy all into **edited** of \
+**SUPIR Caption Tiles** and change it: a line for each tile.
+3. Run. Other **Tile** or **Overlap**: empty **edited** first.
 
 {FILES}
-{CAPTIONER}
-
-## What to turn first
-
-- **Tile**, **Overlap**: for captions and sampler alike. A tile of 0 is planned to fit the picture. Other numbers, \
-other tiles: empty **edited** then.
-- **max_tokens**: a tile needs few words.
-- For portraits, and anything with text or logos, write short noun phrases yourself."""
+- **LLaVA** comes by itself when it is first asked, 27 GB; **4bit** needs **pip install accelerate bitsandbytes**."""
 
 STEPS = f"""# Step by step
 
@@ -154,8 +145,8 @@ CUSTOM = f"""# SAMPLER, SIGMAS and GUIDER
 **SUPIR Denoiser** gives a plain MODEL, so every sampler works. Here two restore the same picture from the \
 same noise:
 
-- above, **the paper's**: its sampler and noise levels;
-- below, **dpmpp_2m** of ComfyUI, with 20 karras steps.
+- **the paper's**: its sampler and noise levels;
+- **dpmpp_2m** of ComfyUI, with 20 karras steps.
 
 To save the time of one, mute its Save Image (Ctrl+M).
 
@@ -164,8 +155,7 @@ To save the time of one, mute its Save Image (Ctrl+M).
 ## What to turn first
 
 - **SUPIR Guidance** sets CFG in place of CFGGuider's number, and pulls towards stage 1: restoration_scale \
-1 holds faces and text, 4 is the paper's, 0 is off. A *larger* number pulls *less*.
-- **strength_end** below 1 lets the last steps roam."""
+1 holds faces and text, 4 is the paper's, 0 is off. A *larger* number pulls *less*."""
 
 DEMO = """# Nothing to download
 
@@ -187,9 +177,6 @@ those open the workflow **restore**.
 STAGE_1 = """**Look here first.** Stage 1 is what the encoder made of the damage, and all that the sampler \
 will hold on to. What is missing here will be invented."""
 
-PROMPTS = """The **caption** is a sentence on what the picture shows. The quality words are the paper's, \
-and follow every caption. For portraits, text and logos write it yourself."""
-
 CAPTION = """Selected, it has a **▷** that runs only as far as here. To change what it shows, copy it into **edited** of **SUPIR Caption**."""
 
 CAPTIONS = """Selected, it has a **▷** that runs only as far as here. A line for each tile, row by row from the top left. To change them, copy all \
@@ -206,7 +193,7 @@ restoration_scale 1 holds faces and text, 4 is the paper's, 0 is off: *larger* p
 INSTANTIR_LINES = f"""- **InstantIR** into **models/model_patches**: **adapter.pt**, **aggregator.pt** and \
 **previewer_lora_weights.bin** from [InstantX/InstantIR]({INSTANTIR_PAGE}).
 - **DINOv2-large** into **models/clip_vision**: **model.safetensors** from \
-[facebook/dinov2-large]({DINO_PAGE}), saved as **dinov2-large.safetensors**."""
+[facebook/dinov2-large]({DINO_PAGE}). Another name will do: choose it in **Load CLIP Vision**."""
 
 INSTANTIR_FILES = f"""## Files to download
 
@@ -290,22 +277,21 @@ With a clean picture at hand, **SUPIR Metrics** says how close each comes to it.
 look at: **supir evaluate**."""
 
 NOTES: dict[str, tuple[str, int]] = {
-    "restore": (RESTORE, 460),
-    "restore_captioned": (RESTORE_CAPTIONED, 620),
-    "restore_4k_tiles": (TILES, 480),
-    "restore_4k_captioned": (TILES_CAPTIONED, 660),
-    "step_by_step": (STEPS, 420),
-    "lightning": (LIGHTNING, 450),
-    "per_tile_prompts": (PER_TILE, 460),
-    "custom_sampling": (CUSTOM, 480),
-    "instantir_restore": (INSTANTIR, 460),
-    "instantir_creative": (CREATIVE, 430),
-    "instantir_4k_tiles": (INSTANTIR_4K, 430),
-    "supir_and_instantir": (BOTH, 400),
-    "comparison": (COMPARISON, 560),
-    "demo": (DEMO, 300),
+    "restore": (RESTORE, 570),
+    "restore_captioned": (RESTORE_CAPTIONED, 700),
+    "restore_4k_tiles": (TILES, 585),
+    "restore_4k_captioned": (TILES_CAPTIONED, 465),
+    "step_by_step": (STEPS, 440),
+    "lightning": (LIGHTNING, 500),
+    "per_tile_prompts": (PER_TILE, 550),
+    "custom_sampling": (CUSTOM, 465),
+    "instantir_restore": (INSTANTIR, 570),
+    "instantir_creative": (CREATIVE, 555),
+    "instantir_4k_tiles": (INSTANTIR_4K, 520),
+    "supir_and_instantir": (BOTH, 445),
+    "comparison": (COMPARISON, 620),
+    "demo": (DEMO, 355),
     "stage 1": (STAGE_1, 100),
-    "prompts": (PROMPTS, 100),
     "caption": (CAPTION, 110),
     "captions": (CAPTIONS, 120),
     "model": (MODEL, 150),
