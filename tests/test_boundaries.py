@@ -43,7 +43,7 @@ def test_nodes_import_the_library_relatively(path):
 @pytest.mark.parametrize("path", SOURCES + NODES, ids=lambda path: path.name)
 def test_heavy_packages_are_imported_where_they_are_used(path):
     roots = {name.partition(".")[0] for name in module_level_imports(path)}
-    assert not roots & {"transformers", "accelerate", "bitsandbytes", "skimage", "ray", "fsspec"}
+    assert not roots & {"transformers", "accelerate", "bitsandbytes", "skimage", "ray", "fsspec", "yaml"}
 
 
 @pytest.mark.parametrize("path", SOURCES + NODES, ids=lambda path: path.name)
@@ -71,6 +71,15 @@ def imported(path):
             stem = ".".join(part for part in base if part)
             for alias in node.names:
                 yield f"{stem}.{alias.name}" if f"{stem}.{alias.name}" in known else stem
+
+
+def test_training_is_the_commands_alone():
+    importers = {
+        path.relative_to(ROOT).as_posix()
+        for path in SOURCES + NODES
+        if path.parent.name != "training" and any("supir_core.training" in name for name in imported(path))
+    }
+    assert importers == {"supir_core/command/training.py"}
 
 
 def test_no_file_imports_itself_through_others():

@@ -18,6 +18,7 @@ from .evaluating import add_evaluate_options, evaluate_pictures
 from .options import DEVICES, add_options, method_in
 from .report import one_line, write_line
 from .restoring import restore_pictures
+from .training import add_training
 
 log = logging.getLogger(__name__)
 
@@ -66,6 +67,7 @@ def _parser(method: str) -> argparse.ArgumentParser:
     evaluate = commands.add_parser("evaluate", help="compare methods: tables as in the papers, and a page to look at")
     add_evaluate_options(evaluate)
     evaluate.set_defaults(run=evaluate_pictures)
+    add_training(commands)
     doctor = commands.add_parser("doctor", help="say what this machine can do, and check that it computes right")
     doctor.add_argument("--device", help=DEVICES)
     doctor.set_defaults(run=_doctor)

@@ -61,10 +61,11 @@ def add_options(parser: argparse.ArgumentParser, method: str) -> None:
     if supir:
         group.add_argument("--preset", choices=PRESETS, help=f"({DEFAULT_PRESET}; demo with the demo weights)")
     for name, described in knobs(Settings if supir else InstantSettings).items():
-        _add_knob(group, name, described)
+        add_knob(group, name, described)
 
 
-def _add_knob(group: Any, name: str, described: Knob) -> None:
+def add_knob(group: Any, name: str, described: Knob) -> None:
+    """Add the option of a setting."""
     names = [f"--{alias.replace('_', '-')}" for alias in (name, *ALIASES.get(name, ()))]
     default, text = described.default, described.text.replace("%", "%%")
     if isinstance(default, bool):
@@ -131,7 +132,7 @@ def _add_regions(group: Any) -> None:
     text = "of all pictures; else NAME.mask.png beside a picture, if it is there"
     group.add_argument("--mask", type=Path, metavar="FILE", help=text)
     for name, knob in (("context", CONTEXT), ("feather", FEATHER)):
-        _add_knob(group, name, knob)
+        add_knob(group, name, knob)
         group.set_defaults(**{name: knob.default})
 
 

@@ -53,7 +53,8 @@ class ZeroSFT(nn.Module):
         out = torch.addcmul(self.zero_add(hidden), self.param_free_norm(v), self.zero_mul(hidden).add_(1))
         if strength == 1:
             return out
-        return torch.lerp(_concatenate(decoder, skip), out, strength)
+        raw = _concatenate(decoder, skip).to(out.dtype)  # which is float32 after a norm in mixed precision
+        return torch.lerp(raw, out, strength)
 
 
 class ZeroCrossAttn(nn.Module):

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from supir_core.sdxl.unet import UNet
 from supir_core.sdxl.vae import VAE, ResnetBlock
 from supir_core.supir.adaptor import Adaptor
+from supir_core.training.starts import copy_encoder, zero, zero_connectors
 
 BALLAST = 3.0
 
@@ -74,10 +75,7 @@ def start_unet(unet: UNet) -> None:
     """
     last, (_, _, head) = unet.output_blocks[-1][0], unet.out
     skip = last.skip_connection.in_channels - last.skip_connection.out_channels
-    nn.init.zeros_(last.out_layers[-1].weight)
-    nn.init.zeros_(last.out_layers[-1].bias)
-    nn.init.zeros_(head.weight)
-    nn.init.zeros_(head.bias)
+    zero(last.out_layers[-1], head)
     for channel in range(head.out_channels):
         pair = (2 * channel, 2 * channel + 1)
         _pair(unet.input_blocks[0][0], channel, pair)
@@ -88,20 +86,12 @@ def start_unet(unet: UNet) -> None:
 @torch.no_grad()
 def start_adaptor(adaptor: Adaptor, unet: UNet) -> None:
     """Copy the UNet's encoder, bring the low-quality latent in as pairs beside the noisy one's, zero the connectors."""
-    adaptor.control_model.load_state_dict(unet.state_dict(), strict=False)
+    copy_encoder(unet, adaptor.control_model)
     hint = adaptor.control_model.input_hint_block[0]
-    nn.init.zeros_(hint.weight)
-    nn.init.zeros_(hint.bias)
+    zero(hint)
     for channel in range(hint.in_channels):
         _pair(hint, channel, (2 * (hint.in_channels + channel), 2 * (hint.in_channels + channel) + 1))
-    zeroed: list[nn.Module] = []
-    for connector in adaptor.project_modules:
-        for name in ("zero_conv", "zero_mul", "zero_add"):
-            zeroed += [getattr(connector, name)] if hasattr(connector, name) else []
-        zeroed += [connector.attn.to_out] if hasattr(connector, "attn") else []
-    for module in zeroed:
-        for parameter in module.parameters():
-            nn.init.zeros_(parameter)
+    zero_connectors(adaptor)
 
 
 def _pair(layer: nn.Conv2d, source: int, target: tuple[int, int]) -> None:

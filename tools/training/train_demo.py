@@ -14,13 +14,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from accelerate import PartialState
 from torch import Tensor
 
 from supir_core.command.demo import UNET_CONFIG
-from supir_core.sdxl.schedule import training_sigmas
 from supir_core.sdxl.unet import UNet
 from supir_core.sdxl.vae import VAE, Encoder
 from supir_core.supir.adaptor import Adaptor
+from supir_core.training.losses import noise_loss, noised
 
 from .demo_data import CROP, LARGE_CROP, Pool, holding, make_crops
 from .demo_latents import Latents, Prompts
@@ -52,7 +53,7 @@ def train_unet(training: Training, latents: AllLatents, prompts: Prompts) -> UNe
     def loss(random: np.random.Generator, size: int, side: int) -> Tensor:
         target, _, rows = holding(latents, side).batch(random, size, side)
         text = prompts.rows(rows)
-        x, noise, sigma, index = noised(target)
+        x, noise, sigma, index = at_random(target)
         return noise_loss(unet(x, index, text.context, text.vector), noise, sigma)
 
     training.run("unet", UNET_STAGE, unet, loss)
@@ -68,7 +69,7 @@ def train_adaptor(training: Training, latents: AllLatents, prompts: Prompts, une
     def loss(random: np.random.Generator, size: int, side: int) -> Tensor:
         target, z_lq, rows = holding(latents, side).batch(random, size, side)
         text = prompts.rows(rows)
-        x, noise, sigma, index = noised(target)
+        x, noise, sigma, index = at_random(target)
         fusion = adaptor(z_lq, x, index, text.context, text.vector, 1.0)
         return noise_loss(unet(x, index, text.context, text.vector, fusion), noise, sigma)
 
@@ -76,20 +77,11 @@ def train_adaptor(training: Training, latents: AllLatents, prompts: Prompts, une
     return adaptor
 
 
-def noised(z: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def at_random(z: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """A latent at a random training noise level as the UNet gets it, the noise, the level, and its index."""
-    index = torch.randint(1000, (len(z),), device=z.device)
-    sigma = training_sigmas().to(z)[index][:, None, None, None]
-    noise = torch.randn_like(z)
-    return (z + sigma * noise) / (sigma**2 + 1).sqrt(), noise, sigma, index
-
-
-def noise_loss(predicted: Tensor, noise: Tensor, sigma: Tensor) -> Tensor:
-    """Squared error of the noise, weighted by sigma^2 + 1 (Salimans & Ho 2022, section 4).
-
-    Without the weight the high levels, where a restoration is decided, count for next to nothing.
-    """
-    return ((sigma**2 + 1) * (predicted.float() - noise).square()).mean()
+    index, noise = torch.randint(1000, (len(z),), device=z.device), torch.randn_like(z)
+    x, sigma = noised(z, index, noise)
+    return x, noise, sigma, index
 
 
 def kept_pools(work: Path, crops: int, device: torch.device) -> Pools:
@@ -128,7 +120,7 @@ def main() -> None:
     parser.add_argument("--bf16", action="store_true", help="mixed precision, where the device is fast at it")
     options = parser.parse_args()
     options.work.mkdir(parents=True, exist_ok=True)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = PartialState().device
     training = Training(options.work, device, options.bf16, options.share)
     torch.manual_seed(0)
     prompts = Prompts(new_text_encoders(options.work / "tokenizer"), device)

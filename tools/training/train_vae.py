@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from supir_core.command.demo import VAE_CONFIG
-from supir_core.evaluation.metrics import gradient_deviation
 from supir_core.sdxl.vae import VAE, Encoder
+from supir_core.training.losses import robust_loss
 
 from .demo_data import CROP, LARGE_CROP, Pool, holding
 from .stage import Stage, Training
@@ -88,28 +88,12 @@ def train_dr_encoder(training: Training, pools: Pools, vae: VAE) -> Encoder:
         decoded = vae.decode(vae.encode(torch.cat([damaged, clean[:few]]), encoder)).float()
         stage1, from_clean = decoded.split([size, few])
         plain = torch.cat([stage1[: max(1, few)].detach(), clean[size - few :]])
-        return robust_loss(stage1, from_clean, clean) + plain_loss(vae, plain)
+        return robust_loss(stage1, from_clean, clean, PERCEIVED) + plain_loss(vae, plain)
 
     training.run("dr_latent", LATENT_STAGE, encoder, latent_loss)
     both = nn.ModuleList([encoder, vae.decoder, vae.post_quant_conv])
     training.run("dr_decoded", DECODED_STAGE, both, decoded_loss)
     return encoder
-
-
-def robust_loss(from_damaged: Tensor, from_clean: Tensor, clean: Tensor) -> Tensor:
-    """||D(E_dr(x_LQ)) - D(E_dr(x_GT))||^2 (Yu et al. 2024, eq. 1), with an anchor.
-
-    That loss alone is content with an encoder that sees nothing; the anchor holds both decodes to x_GT. Only the first
-    windows are decoded from x_GT too, a fourth of them; a window alone in its step, as the large ones are, has the anchor
-    only. To the anchor belongs GMSD, which rose while squared error alone fell.
-    """
-    few = len(from_clean)
-    with torch.autocast(clean.device.type, enabled=False):  # in [-1, 1] gradients are twice those in [0, 1]
-        perceived = gradient_deviation(from_damaged / 2, clean / 2).mean()
-    anchor = F.mse_loss(from_damaged, clean) + PERCEIVED * perceived
-    if not few:
-        return anchor
-    return F.mse_loss(from_damaged[:few], from_clean) / 2 + anchor + F.mse_loss(from_clean, clean[:few]) / 2
 
 
 def plain_loss(vae: VAE, pictures: Tensor) -> Tensor:

@@ -1,0 +1,178 @@
+"""What is drawn for training, and what is said of folders and files that do not serve."""
+
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from supir_core.command import cli
+from supir_core.command.demo import WEIGHTS
+from supir_core.files.pictures import UnreadablePictureError
+from supir_core.training.build import build_stage, prompts_of
+from supir_core.training.cache import fill
+from supir_core.training.config import as_toml, read_config
+from supir_core.training.data import Ahead, Samples
+
+WORDS = prompts_of("adaptor")
+
+
+def samples(config, **changes):
+    return Samples(config("adaptor", **changes), WORDS)
+
+
+def test_a_sample_follows_from_its_number(config):
+    first, second = (samples(config, crop_most=1.2) for _ in range(2))
+    one, two = first.sample(5), second.sample(5)
+    assert all(torch.equal(one.tensors[name], two.tensors[name]) for name in ("clean", "damaged"))
+    assert one[1:] == two[1:]
+    assert not torch.equal(one.tensors["damaged"], first.sample(7).tensors["damaged"])
+
+
+def test_two_processes_share_the_samples_of_one(config):
+    one = samples(config, batch=2)
+    two = [Samples(config("adaptor"), WORDS, process, 2) for process in (0, 1)]
+    seeds = [seed for half in two for seed in half.batch(3).seeds]
+    assert one.batch(3).seeds == seeds
+
+
+def test_every_round_shows_every_picture(config):
+    drawn = samples(config, negative_share=0.0, drop_text=0.0, drop_caption=0.0)
+    for round_ in range(3):
+        assert {drawn.sample(2 * round_ + place).text.partition(".")[0] for place in (0, 1)} == {"A coffee", "A rocket"}
+
+
+def test_text_is_dropped_as_often_as_asked(config):
+    random, drawn = np.random.default_rng(0), samples(config, drop_text=0.2, drop_caption=0.3)
+    texts = [drawn._text("A cat.", negative, random) for negative in (False, True) for _ in range(1000)]
+    shares = [texts.count(text) / 2000 for text in ("", WORDS.positive, WORDS.negative)]
+    assert shares == pytest.approx([0.2, 0.15, 0.4], abs=0.02)
+    assert all(text.endswith(WORDS.positive) for text in texts if text.startswith("A cat."))
+
+
+def test_a_negative_row_learns_what_is_damaged(config):
+    sample = samples(config, negative_share=1.0).sample(0)
+    assert torch.equal(sample.tensors["clean"], sample.tensors["damaged"])
+
+
+def test_a_negative_row_learns_a_bad_picture_where_there_are_some(config, tmp_path):
+    Image.new("RGB", (64, 64), (255, 0, 0)).save(tmp_path / "bad.png")
+    sample = samples(config, negative_share=1.0, negatives=str(tmp_path)).sample(0)
+    assert torch.equal(sample.tensors["clean"][0, :, 0, 0], torch.tensor([1.0, 0, 0]))
+
+
+def test_the_cache_gives_what_the_encoder_makes(built, tmp_path):
+    changes = {"cache": str(tmp_path / "cache"), "variants": 2}
+    stage, drawn = built("adaptor", **changes)
+    live = drawn.sample(1)
+    said = []
+    fill(drawn, stage, torch.device("cpu"), said.append)
+    kept = drawn.sample(1)
+    with torch.no_grad():
+        expected = stage.encode(live.tensors)
+    assert all(torch.equal(kept.tensors[name], expected[name]) for name in expected)
+    assert "encoding 8 of 8" in said[0]
+    said.clear()
+    again = Samples(drawn.config, WORDS)
+    fill(again, stage, torch.device("cpu"), said.append)
+    assert not said
+
+
+def test_what_is_made_ahead_comes_in_order_and_with_its_errors():
+    def make(number):
+        if number == 3:
+            raise ValueError("three")
+        return number
+
+    ahead = Ahead(make, 2)
+    assert [ahead(number) for number in range(3)] == [0, 1, 2]
+    with pytest.raises(ValueError, match=r"^three$"):
+        ahead(3)
+    ahead.close()
+
+
+# --- what is said
+
+
+def test_a_folder_that_is_not_there_is_named(config, tmp_path):
+    with pytest.raises(FileNotFoundError, match="nowhere: expected a folder of pictures, but it is not there"):
+        samples(config, pictures=str(tmp_path / "nowhere"))
+
+
+def test_missing_captions_are_counted(config, pictures, tmp_path):
+    shutil.copytree(pictures, tmp_path / "p")
+    (tmp_path / "p" / "rocket.txt").unlink()
+    with pytest.raises(ValueError, match=r"1 of 2 have none, such as rocket\.png"):
+        samples(config, pictures=str(tmp_path / "p"))
+    samples(config, pictures=str(tmp_path / "p"), captions="optional")
+
+
+def test_a_small_picture_is_refused_by_name(config):
+    with pytest.raises(ValueError, match=r"png: 96x80 pixels, but squares of at least 128"):
+        samples(config, side=128, crop_most=2.0).sample(0)
+
+
+def test_a_cut_picture_ends_the_run_in_one_line_and_checkpoints_stay(config, pictures, tmp_path, capsys):
+    shutil.copytree(pictures, tmp_path / "p")
+    settings = config("adaptor", pictures=str(tmp_path / "p"), steps=2, checkpoint_every=1)
+    file = tmp_path / "run.toml"
+    file.write_text(as_toml(settings))
+    assert cli.main(["train", "adaptor", "--config", str(file)]) == 0
+    for name in ("coffee", "rocket"):
+        path = tmp_path / "p" / f"{name}.png"
+        path.write_bytes(path.read_bytes()[:3000])
+    file.write_text(as_toml(replace(settings, steps=9)))
+    capsys.readouterr()
+    assert cli.main(["train", "adaptor", "--config", str(file)]) == 1
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error:")]
+    assert ".png: not a picture that can be read, or a damaged one" in line
+    assert (tmp_path / "out" / "checkpoints" / "step_2").is_dir()
+    with pytest.raises(UnreadablePictureError):
+        samples(config, pictures=str(tmp_path / "p")).sample(0)
+
+
+def test_a_config_is_read_back_as_it_was_written(config, tmp_path):
+    settings = config("adaptor", rate=3e-6)
+    (tmp_path / "a.toml").write_text(as_toml(settings))
+    assert read_config("adaptor", tmp_path / "a.toml") == settings
+    (tmp_path / "b.yaml").write_text("output: o\npictures: p\nrate: 3e-6\n")
+    assert read_config("adaptor", tmp_path / "b.yaml").rate == 3e-6
+
+
+@pytest.mark.parametrize(("stage", "file"), [("dr-encoder", "dr_encoder.toml"), ("adaptor", "adaptor.toml")])
+def test_the_demos_configs_build_their_stages(stage, file):
+    settings = read_config(stage, WEIGHTS / file)
+    assert build_stage(stage, settings).config is settings
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("stepz = 3", 'no setting is called "stepz"'),
+        ("steps = 0", "steps must be within 1 to"),
+        ('steps = "many"', "steps must be within"),
+        ("output = ", "expected TOML"),
+        ("", 'expected output = "FOLDER"'),
+        ('output = "o"', 'expected pictures = "FOLDER"'),
+    ],
+)
+def test_a_config_that_cannot_work_is_refused(text, said, tmp_path):
+    (tmp_path / "a.toml").write_text(text if "output" in text or not text else f'output = "o"\npictures = "p"\n{text}')
+    with pytest.raises(ValueError, match=said):
+        read_config("adaptor", tmp_path / "a.toml")
+
+
+@pytest.mark.parametrize(
+    ("stage", "said"),
+    [
+        ("adaptor", "name SUPIR weights to begin from"),
+        ("instantir-previewer", "this stage needs an InstantIR adapter; name it as adapter"),
+        ("dr-encoder", "this stage needs an SDXL checkpoint"),
+    ],
+)
+def test_weights_that_a_stage_needs_are_asked_for(stage, said, config):
+    missing = {"supir": "", "adapter": "", "sdxl": "" if stage == "dr-encoder" else config(stage).sdxl}
+    with pytest.raises(ValueError, match=said):
+        build_stage(stage, config(stage, **missing))

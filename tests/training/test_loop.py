@@ -1,0 +1,167 @@
+"""Steps that stop and go on, that are shared by processes, and checkpoints that cannot be written."""
+
+import json
+import os
+import resource
+import socket
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from supir_core.training.config import Pace
+from supir_core.training.loop import Averaged, CheckpointError, Loop
+from supir_core.training.run import train
+
+from ..command.stub import CONTEXT
+
+
+def silent(line):
+    """Nobody is told."""
+
+
+def stopping_at(step):
+    """Is told of a run, and stops it after a step."""
+
+    def report(line):
+        if line.startswith(f"step {step} of"):
+            raise KeyboardInterrupt
+
+    return report
+
+
+def test_a_run_that_stopped_goes_on_to_the_same_weights_bit_for_bit(config, tmp_path):
+    whole = config("adaptor", output=str(tmp_path / "whole"), ema=0.9, drop_text=0.3)
+    first = load_file(train("adaptor", whole, silent))
+    parts = replace(whole, output=str(tmp_path / "parts"))
+    with pytest.raises(KeyboardInterrupt):
+        train("adaptor", parts, stopping_at(3))
+    said = []
+    second = load_file(train("adaptor", parts, said.append))
+    assert any("going on from" in line and "step_2" in line for line in said)
+    assert first.keys() == second.keys()
+    assert all(torch.equal(first[key], second[key]) for key in first)
+
+
+def test_a_run_goes_on_with_its_own_config_alone(config):
+    settings = config("adaptor", steps=1)
+    train("adaptor", settings, silent)
+    with pytest.raises(ValueError, match=r"rate was 1e-05 and is 0\.1"):
+        train("adaptor", replace(settings, rate=0.1), silent)
+    train("adaptor", replace(settings, steps=2), silent)
+
+
+def test_gradients_of_several_batches_are_those_of_a_larger_one(config, tmp_path):
+    large = config("adaptor", output=str(tmp_path / "large"), batch=2, steps=2, ema=0.0)
+    small = replace(large, output=str(tmp_path / "small"), batch=1, accumulate=2)
+    first, second = (load_file(train("adaptor", settings, silent)) for settings in (large, small))
+    assert max((first[key] - second[key]).abs().max().item() for key in first) < 1e-5
+
+
+def process(rank, port, settings):
+    """Train as one of two processes."""
+    os.environ |= {"WORLD_SIZE": "2", "RANK": rank, "LOCAL_RANK": rank, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    os.environ["ACCELERATE_USE_CPU"] = "true"
+    lines = []
+    train("adaptor", settings, lines.append)
+    assert bool(lines) == (rank == "0")  # one speaks for both
+
+
+@pytest.mark.skipif(CONTEXT is None, reason="processes cannot be forked here")
+def test_two_processes_equal_one_with_twice_the_batch(config, tmp_path):
+    one = config("adaptor", output=str(tmp_path / "one"), batch=2, steps=2, ema=0.0)
+    two = replace(one, output=str(tmp_path / "two"), batch=1)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    processes = [CONTEXT.Process(target=process, args=(rank, port, two)) for rank in ("0", "1")]
+    for started in processes:
+        started.start()
+    for started in processes:
+        started.join(120)
+    assert [started.exitcode for started in processes] == [0, 0]
+    train("adaptor", one, silent)
+    for file in ("model.safetensors", "optimizer.bin"):
+        both = [flat(Path(settings.output) / "checkpoints" / "step_2" / file) for settings in (one, two)]
+        error = ((both[0] - both[1]).norm() / both[0].norm()).item()
+        assert error < 1e-5, file
+
+
+def flat(path):
+    """All weights of a checkpoint, or all means of its gradients, in one piece."""
+    if path.suffix == ".safetensors":
+        return torch.cat([tensor.flatten() for _, tensor in sorted(load_file(path).items())]).double()
+    states = torch.load(path, weights_only=True)["state"]
+    return torch.cat([states[key]["exp_avg"].flatten() for key in sorted(states)]).double()
+
+
+class Line(torch.nn.Module):
+    """The smallest that learns."""
+
+    def __init__(self, width=1):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(width))
+
+    def forward(self, target):
+        return (self.weight - target).square().mean()
+
+
+def loop(tmp_path, width=1, **changes):
+    pace = Pace(**{"steps": 4, "accumulate": 1, "rate": 0.1, "warmup": 0, "weight_decay": 0.0} | changes)
+    return Loop(Line(width), pace, tmp_path, silent)
+
+
+def test_a_full_disk_leaves_the_last_whole_checkpoint(tmp_path):
+    running = loop(tmp_path, width=100_000, checkpoint_every=1, ema=0.0)
+    running.save(1)
+    before = {path: path.read_bytes() for path in (tmp_path / "checkpoints").rglob("*") if path.is_file()}
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limit[1]))
+    try:
+        with pytest.raises(CheckpointError, match=r"could not be written.*the last whole one is .*step_1") as raised:
+            running.save(2)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    assert "\n" not in str(raised.value)
+    assert {path: path.read_bytes() for path in (tmp_path / "checkpoints").rglob("*") if path.is_file()} == before
+
+
+def test_the_last_two_checkpoints_are_kept(tmp_path):
+    running = loop(tmp_path, checkpoint_every=1)
+    running.run(lambda number: torch.ones(1))
+    assert [path.name for path in running.checkpoints()] == ["step_4", "step_3"]
+
+
+def test_a_loss_that_is_not_finite_ends_the_run(tmp_path):
+    with pytest.raises(FloatingPointError, match="loss of step 1 is nan"):
+        loop(tmp_path, report_every=1).run(lambda number: torch.full((1,), float("nan")))
+
+
+def test_the_log_has_the_loss_of_every_report(tmp_path):
+    loop(tmp_path, report_every=2).run(lambda number: torch.ones(1))
+    lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [2, 4]
+    assert lines[0]["loss"] == pytest.approx((1 + 0.9**2) / 2, abs=1e-3)
+
+
+def test_averaged_weights_take_the_place_of_the_others_for_a_while():
+    line = Line()
+    averaged = Averaged(line, 0.5, 1)
+    for step in range(1, 60):
+        line.weight.data.fill_(step)
+        averaged.update(step)
+    with averaged.in_place():
+        assert line.weight.item() == pytest.approx(58, abs=1e-3)  # the mean lags by d / (1 - d)
+    assert line.weight.item() == 59
+
+
+def test_the_rate_rises_and_falls():
+    pace = Pace(steps=110, warmup=10, rate=1.0, schedule="cosine")
+    assert [pace.rate_at(step) for step in (5, 10, 60, 110)] == pytest.approx([0.5, 1, 0.5, 0])
+
+
+def test_8_bits_need_a_gpu(tmp_path):
+    with pytest.raises(ValueError, match="eight_bit = true needs a GPU"):
+        loop(tmp_path, eight_bit=True)
