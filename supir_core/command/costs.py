@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 from typing import NamedTuple
 
 from ..restoration.settings import CommonSettings
+from ..sdxl.config import LATENT_PIXELS
 from ..sdxl.memory import GIB
 from ..supir.denoiser import UNGUIDED
 from ..supir.settings import Settings
 
-CALL_TFLOP = (1.678e-5, 2.06e-12)
-"""Of a guided call of SUPIR on a tile, two rows, for each pixel and for each pair of pixels (benchmarks/operations.py)."""
-
-INSTANTIR_CALL = 1.97
-"""A step of InstantIR, in guided calls of SUPIR."""
-
 VAE_TFLOP = (2.718e-5, 2.0e-12)
-"""Of all the passes of a picture through the VAE, likewise."""
+"""Of all the passes of a picture through the VAE, for each pixel and for each pair of pixels (benchmarks/operations.py)."""
 
 PEAK = {"RTX 3090": 71, "RTX 4090": 165, "L40S": 362, "A100": 312, "H100": 989}
 """TFLOP a second of dense float16 with float32 sums, as the makers publish."""
@@ -54,20 +50,15 @@ class Cost(NamedTuple):
 
 def cost_of(loads: Sequence[Load], settings: CommonSettings) -> Cost:
     """What pictures take with the full-size networks."""
-    call = INSTANTIR_CALL
-    if isinstance(settings, Settings):
-        call = 0.5 if settings.cfg == UNGUIDED else 1.0
+    share = 0.5 if isinstance(settings, Settings) and settings.cfg == UNGUIDED else 1.0
     sampling = vae = 0.0
     for load in loads:
         height, width = load.size
-        tile = min(settings.tile, height) * min(settings.tile, width)
-        sampling += call * load.calls * _tflop(CALL_TFLOP, tile)
-        vae += _tflop(VAE_TFLOP, height * width)
+        tile = settings.plan(height // LATENT_PIXELS, width // LATENT_PIXELS).window
+        sampling += share * load.calls * settings.cost.of(prod(tile))
+        linear, square = VAE_TFLOP
+        vae += linear * height * width + square * (height * width) ** 2
     return Cost(sampling, vae, sum(load.read for load in loads), sum(load.written for load in loads))
-
-
-def _tflop(factors: tuple[float, float], pixels: int) -> float:
-    return factors[0] * pixels + factors[1] * pixels**2
 
 
 def describe(cost: Cost, pictures: int) -> str:

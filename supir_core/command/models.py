@@ -54,7 +54,8 @@ MODELS = {
     "instantir": Model(
         "InstantIR; it needs dinov2 too",
         tuple(
-            Source("InstantX/InstantIR", f"models/{name}", "", "model_patches/")
+            # ComfyUI offers no .bin for download, so the workflows name it .pt
+            Source("InstantX/InstantIR", f"models/{name}", "", f"model_patches/{name.replace('.bin', '.pt')}")
             for name in ("adapter.pt", "aggregator.pt", "previewer_lora_weights.bin")
         ),
     ),

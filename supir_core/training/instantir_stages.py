@@ -25,7 +25,7 @@ from ..sdxl.vae import VAE, from_unit
 from .config import TrainingConfig
 from .data import Batch, Tensors
 from .losses import consistency_loss, noise_loss, noised, solver_step
-from .stages import Frozen, Stage, encode
+from .stages import Frozen, Stage, encode, texts_of
 from .starts import checkpointed
 
 LORA_ENDS = {True: ("lora.down", "lora.up"), False: ("lora_A", "lora_B")}
@@ -67,7 +67,7 @@ class InstantIRStage(Stage):
     def conditions(self, batch: Batch, z: Tensors) -> Conditioning:
         """The text, under the size of the crops."""
         height, width = (side * LATENT_PIXELS for side in z["target"].shape[2:])
-        return self.frozen.text.encode(batch.texts).with_sizes((height, width, 0, 0, height, width))
+        return texts_of(self.frozen, batch).with_sizes((height, width, 0, 0, height, width))
 
     def predict(
         self,

@@ -31,6 +31,11 @@ class Frozen:
         raise AttributeError(name)
 
 
+def texts_of(frozen: Frozen, batch: Batch) -> Conditioning:
+    """The prompts of a batch, a row each."""
+    return Conditioning.concatenate(frozen.text.encode(batch.texts))
+
+
 class Stage(nn.Module):
     """What learns, as a module whose ``forward`` gives the loss of a batch.
 
@@ -143,9 +148,7 @@ class AdaptorStage(Stage):
         z = self.encoded(batch)
         noise = batch.noise(z["target"])
         x, sigma = noised(z["target"], batch.index, noise)
-        eps = self.predict(
-            x, z["z_lq"], batch.index, self.frozen.text.encode(batch.texts), self.strength_at(batch.step)
-        )
+        eps = self.predict(x, z["z_lq"], batch.index, texts_of(self.frozen, batch), self.strength_at(batch.step))
         return noise_loss(eps, noise, sigma, self.config.loss)
 
     def predict(self, x: Tensor, z_lq: Tensor, index: Tensor, text: Conditioning, strength: float) -> Tensor:

@@ -102,7 +102,7 @@ def test_an_interrupt_stops_all_workers_within_a_call(folder, start, number):
     watch.until(process, lambda: any(" at " in " ".join(worker.cmdline()) for worker in workers_of(os.getpid())))
     process.send_signal(number)
     said = finish(process, watch, code=130)
-    assert "finished pictures are kept, the same command resumes" in said
+    assert "what is finished is kept, the same command resumes" in said
     names = {path.suffix for path in (folder / "out").iterdir()}
     assert (names, len(watch.seen) < PICTURES) == ({".png"}, True)  # no lock, nothing half-written
     time.sleep(2 * CALL_SECONDS)

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
+import tests  # noqa: F401 (ours, before ComfyUI's folder comes into the path, which has tests too)
+
 from .inside import import_comfyui, load_pack, runner
 from .server import ComfyServer, add_placeholders, find_comfyui, make_base
 
@@ -112,3 +114,12 @@ def server(comfyui, tmp_path_factory):
         lines = [line for line in server.log.splitlines() if "supir" in line.lower()]
         assert [line for line in lines if " seconds: " not in line] == [], server.log
         yield server
+
+
+@pytest.fixture(scope="module")
+def screenshots(tmp_path_factory):
+    """Where the screenshots go: to SUPIR_SCREENSHOTS, to be looked at."""
+    given = os.environ.get("SUPIR_SCREENSHOTS")
+    folder = Path(given) if given else tmp_path_factory.mktemp("screenshots")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder

@@ -102,7 +102,9 @@ def test_areas_work_in_tiles_and_are_explained_without(small, run):
         strength_end=1.0,
     )
     positive = [*small.conditioning("c0"), *small.conditioning("c1", area=(8, 8, 0, 0), strength=1.0)]
-    with pytest.raises(ValueError, match="cannot be used here: use SUPIR Tiles"):
+    with pytest.raises(
+        ValueError, match="In place of areas and of nodes that tile, such as Ultimate SD Upscale, use SUPIR Tiles"
+    ):
         small.restored(model, positive=positive)
 
 

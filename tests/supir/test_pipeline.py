@@ -113,7 +113,7 @@ def test_one_caption_a_tile(demo_model):
 
 def test_tiles_are_planned_for_the_memory_that_is_free(demo_model, caplog, monkeypatch):
     source, settings = picture(36, 40), preset("demo", steps=1)
-    with caplog.at_level(logging.INFO):
+    with caplog.at_level(logging.INFO, "supir_core"):
         restore(demo_model, source, settings, size=(576, 640))
         assert "sampling in 1 tile of 640x576 pixels" in caplog.text
         monkeypatch.setattr(Residency, "room", lambda self, *networks, least: least)
@@ -149,7 +149,7 @@ def test_settings_that_cannot_work_are_refused(change, said):
 
 
 def test_an_unknown_preset_is_refused():
-    with pytest.raises(ValueError, match="quality, fidelity, lightning"):
+    with pytest.raises(ValueError, match="quality, fidelity, paper, lightning"):
         preset("best")
 
 

@@ -9,6 +9,7 @@ from supir_core.supir.model import load_adaptor, load_dr_encoder
 from supir_core.training.data import Batch
 from supir_core.training.loop import Loop
 from supir_core.training.losses import consistency_loss, noised, solver_step
+from supir_core.training.stages import texts_of
 
 from ..small_instantir import RESAMPLER, small_networks
 
@@ -53,7 +54,7 @@ def test_a_new_adaptor_begins_as_the_plain_unet(built, demo_model):
     batch = samples.batch(0)
     z = stage.encoded(batch)
     x, _ = noised(z["target"], batch.index, batch.noise(z["target"]))
-    text = stage.frozen.text.encode(batch.texts)
+    text = texts_of(stage.frozen, batch)
     with torch.no_grad():
         plain = stage.frozen.unet(x, batch.index, text.context, text.vector)
         begun = stage.predict(x, z["z_lq"], batch.index, text, stage.strength_at(0))

@@ -112,18 +112,15 @@ def comparison(graph: Graph) -> None:
     restored, _ = apply_and_sample(graph, loaded.base, instantir, loaded.image, scale=2.0)
     graph.column("SUPIR", 340)
     supir = loaded.restore(graph, scale=2.0, preset="quality")
-    graph.column("A fast upscaler, and bicubic", 340)
+    graph.column("A fast upscaler", 340)
     upscaler = graph.add("UpscaleModelLoader", models=[download(UPSCALER)], model_name=UPSCALER)["UPSCALE_MODEL"]
     upscaled = graph.add("ImageUpscaleWithModel", upscale_model=upscaler, image=loaded.image)["IMAGE"]
-    enlarged = graph.add("ImageScaleBy", image=loaded.image, upscale_method="bicubic", scale_by=2.0)["IMAGE"]
     graph.column("Sheet", 340)
 
-    def stitched(title: str, one: Output, other: Output, direction: str) -> Output:
-        return graph.add("ImageStitch", title=title, image1=one, image2=other, direction=direction)["IMAGE"]
+    def stitched(one: Output, other: Output) -> Output:
+        return graph.add("ImageStitch", image1=one, image2=other)["IMAGE"]
 
-    top = stitched("Above", enlarged, upscaled, "right")
-    bottom = stitched("Below", supir["image"], restored, "right")
-    sheet = stitched("Sheet", top, bottom, "down")
+    sheet = stitched(stitched(upscaled, supir["image"]), restored)
     graph.add("SupirSaveImage", 300, images=sheet, filename_prefix="SUPIR/comparison")
 
 

@@ -259,22 +259,19 @@ Both restore the same picture with the same SDXL model. To save the time of one,
 
 COMPARISON = f"""# Which one for this picture?
 
-One sheet, saved in **output/SUPIR**: above the picture enlarged and what Real-ESRGAN makes of it, below **SUPIR** and \
-**InstantIR**.
+One sheet, saved in **output/SUPIR**: Real-ESRGAN, **SUPIR** and **InstantIR**, from left to right.
 
 1. Choose the photograph in **Load Image**, and write what it shows into the two **caption** fields.
 2. Run.
 
-Real-ESRGAN takes seconds and invents little. SUPIR and InstantIR take minutes and invent detail: where Real-ESRGAN is \
-enough, use it.
+Real-ESRGAN takes seconds and invents little; where it is enough, use it.
 
 {FILES}
 {INSTANTIR_LINES}
 - **Real-ESRGAN** into **models/upscale_models**: **RealESRGAN_x4plus.safetensors** from \
 [Comfy-Org]({UPSCALER_PAGE}); any other upscaler will do.
 
-With a clean picture at hand, **SUPIR Metrics** says how close each comes to it. For whole folders, tables and a page to \
-look at: **supir evaluate**."""
+For whole folders, tables and a page to look at: **supir evaluate**."""
 
 NOTES: dict[str, tuple[str, int]] = {
     "restore": (RESTORE, 570),
@@ -289,7 +286,7 @@ NOTES: dict[str, tuple[str, int]] = {
     "instantir_creative": (CREATIVE, 555),
     "instantir_4k_tiles": (INSTANTIR_4K, 520),
     "supir_and_instantir": (BOTH, 445),
-    "comparison": (COMPARISON, 620),
+    "comparison": (COMPARISON, 560),
     "demo": (DEMO, 355),
     "stage 1": (STAGE_1, 100),
     "caption": (CAPTION, 110),
