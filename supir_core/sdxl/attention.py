@@ -25,7 +25,7 @@ def spans(length: int, step: int) -> list[tuple[int, int]]:
 
 def whole_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """Attention of one head over keys and values ``(B, C, H, W)`` that are at hand, by blocks of queries: as ``q``."""
-    queries, keys, values = (rearrange(t, "b c h w -> b (h w) c") for t in (q, k, v))
+    queries, keys, values = (rearrange(t, "b c h w -> b (h w) c").contiguous() for t in (q, k, v))
     blocks = queries.split(max(1, SCORES // keys.shape[1]), dim=1)  # a kernel may write all its scores down
     out = torch.cat([attention(block, keys, values, 1) for block in blocks], dim=1)
     return rearrange(out, "b (h w) c -> b c h w", h=q.shape[2])

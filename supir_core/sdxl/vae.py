@@ -56,8 +56,9 @@ class AttnBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         h = self.norm(x)
-        q, k, v = (rearrange(layer(h), "b c h w -> b (h w) c") for layer in (self.q, self.k, self.v))
-        # on a GPU a head this wide may take a kernel that writes all its scores down
+        # in rows: of columns PyTorch's kernels write all the scores down, on the CPU twice
+        q, k, v = (rearrange(layer(h), "b c h w -> b (h w) c").contiguous() for layer in (self.q, self.k, self.v))
+        # on a GPU a head this wide may take such a kernel all the same
         block = q.shape[1] if x.device.type == "cpu" else max(1, SCORES // k.shape[1])
         out = torch.cat([self.attention(queries, k, v, 1) for queries in q.split(block, dim=1)], dim=1)
         out = rearrange(out, "b (h w) c -> b c h w", h=x.shape[2])

@@ -1,7 +1,9 @@
 import pytest
 import torch
 
-from supir_core.sdxl.attention import online_attention
+from torch.nn import functional as F
+
+from supir_core.sdxl.attention import online_attention, whole_attention
 from supir_core.sdxl.config import VAEConfig
 from supir_core.sdxl.vae import VAE, Encoder, from_unit, to_unit
 
@@ -48,6 +50,16 @@ def test_attention_in_pieces_is_attention():
     expected = torch.einsum("bhwn,bcn->bchw", whole, v.flatten(2))
     pieces = ((k[:, :, i : i + 2], v[:, :, i : i + 2]) for i in range(0, 6, 2))
     assert torch.allclose(online_attention(q, pieces), expected, atol=1e-5)
+
+
+def test_no_kernel_gets_columns_for_which_it_writes_all_scores_down(vae, monkeypatch):
+    """PyTorch's kernels that need little memory take queries, keys and values only as rows."""
+    steps = []
+    attend = F.scaled_dot_product_attention
+    monkeypatch.setattr(F, "scaled_dot_product_attention", lambda *qkv: steps.extend(qkv) or attend(*qkv))
+    vae.decode(vae.encode(torch.zeros(1, 3, 32, 48)))
+    whole_attention(*(torch.zeros(1, 8, 6, 5) for _ in range(3)))
+    assert len(steps) == 9 and all(tensor.stride(-1) == 1 for tensor in steps)
 
 
 def test_a_side_that_is_no_multiple_of_eight_is_refused(vae):
