@@ -50,6 +50,12 @@ def seed_input(**changes: Any) -> io.Input:
     return setting_input("seed", control_after_generate=True, **changes)
 
 
+def same_noise_input(more: str = "") -> io.Input:
+    """Whether all pictures of a batch get one noise; ``more`` says what else it does."""
+    text = knobs(Settings)["same_noise"].text + more
+    return setting_input("same_noise", optional=True, tooltip=text)  # workflows in API form from before it have none
+
+
 def prompt_weights_input() -> io.Boolean.Input:
     """How prompts are read."""
     return io.Boolean.Input(

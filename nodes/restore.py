@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 
 import comfy.sd
+from comfy.model_management import throw_exception_if_processing_interrupted
 from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
 from torch import Tensor
 
 from ..supir_core.restoration.canvas import Restored, finish, plan_canvas
 from ..supir_core.restoration.finite import require_finite
+from ..supir_core.restoration.frames import Frame, restore_each
 from ..supir_core.restoration.knobs import SCALE
 from ..supir_core.sdxl.model import min_side
 from ..supir_core.supir.model import preset_for
@@ -18,7 +20,7 @@ from ..supir_core.supir.settings import PRESETS, Settings
 from .conditioning import encode_prompts
 from .encode import read_stage1
 from .host import CATEGORY, SupirModelType, to_image, to_picture
-from .inputs import knob_input, prompt_weights_input, seed_input, setting_input, tile_inputs
+from .inputs import knob_input, prompt_weights_input, same_noise_input, seed_input, setting_input, tile_inputs
 from .loader import SupirWeights
 from .sampler import preset_input, sample
 from .vae import decode, with_dr_encoder
@@ -69,10 +71,13 @@ class SupirRestore(io.ComfyNode):
                 setting_input("color_fix", advanced=True),
                 prompt_weights_input(),
                 setting_input("strength", optional=True),
+                same_noise_input(" stage1 is then of the first only, to save memory."),
             ],
             outputs=[
                 io.Image.Output(display_name="image", tooltip="The restored picture."),
-                io.Image.Output(display_name="stage1", tooltip="What the VAE alone made of it."),
+                io.Image.Output(
+                    display_name="stage1", tooltip="What the VAE alone made of it; with same_noise of the first only."
+                ),
             ],
             hidden=[io.Hidden.unique_id],
         )
@@ -94,11 +99,18 @@ class SupirRestore(io.ComfyNode):
         color_fix: str,
         prompt_weights: bool = False,
         strength: float = 1.0,
+        same_noise: bool = False,
     ) -> io.NodeOutput:
         if preset == AUTO:
             preset = preset_for(supir_model.config)
         settings = replace(
-            PRESETS[preset], seed=seed, tile=tile, overlap=overlap, color_fix=color_fix, strength=strength
+            PRESETS[preset],
+            seed=seed,
+            tile=tile,
+            overlap=overlap,
+            color_fix=color_fix,
+            strength=strength,
+            same_noise=same_noise,
         )
         networks, node = (model, clip, vae, supir_model), cls.hidden.unique_id
         restored = restore_picture(*networks, to_picture(image), caption, settings, scale, prompt_weights, node)
@@ -117,15 +129,20 @@ def restore_picture(
     prompt_weights: bool = False,
     node: str | None = None,
 ) -> Restored:
-    """Restore pictures ``(B, 3 or 4, H, W)`` as the library's ``restore`` does, by ComfyUI's networks.
+    """Restore pictures ``(B, 3 or 4, H, W)`` one by one as the library's ``restore`` does, by ComfyUI's networks.
 
     The node of the id ``node`` shows the tiles.
     """
     canvas = plan_canvas(picture, settings, scale, None, min_side(weights.config))
     dr_vae = with_dr_encoder(vae, weights.dr_encoder, weights.name)
-    placed, memory = canvas.place(picture), settings.vae_memory
-    stage1 = read_stage1(vae, dr_vae, placed, memory, settings.restoration_scale > 0)
     prompts = encode_prompts(clip, [caption], settings.positive, settings.negative, prompt_weights)
-    latent = sample(model, weights, *prompts, stage1.z_lq, stage1.z_center, settings, node=node)
-    image = require_finite(decode(vae, latent, memory), "decoding")
-    return finish(image, stage1.picture, picture, canvas, settings)
+
+    def restore_frame(picture: Tensor, settings: Settings, frame: Frame) -> Restored:
+        throw_exception_if_processing_interrupted()
+        placed, memory = canvas.place(picture), settings.vae_memory
+        stage1 = read_stage1(vae, dr_vae, placed, memory, settings.restoration_scale > 0)
+        latent = sample(model, weights, *prompts, stage1.z_lq, stage1.z_center, settings, node=node, frame=frame)
+        image = require_finite(decode(vae, latent, memory), "decoding")
+        return finish(image, stage1.picture, picture, canvas, settings)
+
+    return restore_each(picture, settings, restore_frame)

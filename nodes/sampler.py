@@ -13,14 +13,16 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..supir_core.restoration.denoiser import LinearSchedule
+from ..supir_core.restoration.frames import ALONE, Frame
+from ..supir_core.supir.sampling import published_sampler
 from ..supir_core.supir.settings import DEFAULT_PRESET, PRESETS, Settings
 from .conditioning import Conditioning
 from .denoiser import apply_supir
 from .guidance import apply_guidance
 from .host import CATEGORY, SupirModelType
-from .inputs import schedule_inputs, seed_input, setting_input, tile_inputs
+from .inputs import same_noise_input, schedule_inputs, seed_input, setting_input, tile_inputs
 from .loader import SupirWeights
-from .sampling import run_sampler, sampler_inputs, sampler_object
+from .sampling import run_sampler, sampler_inputs
 from .tiles import apply_tiles
 
 CUSTOM = "custom"
@@ -36,18 +38,18 @@ def sample(
     settings: Settings,
     mask: Tensor | None = None,
     node: str | None = None,
+    frame: Frame = ALONE,
 ) -> Tensor:
-    """Restore ``z_lq``; latents are as ComfyUI has them, row i has the seed ``settings.seed + i``.
+    """Restore ``z_lq``, which is ``frame`` of a batch or a batch itself; latents are as ComfyUI has them.
 
     Where ``mask`` is 0 the result is ``z_lq`` itself. The node of the id ``node`` shows the tiles.
     """
     model = apply_supir(model, weights, z_lq, settings.control)
     model = apply_guidance(model, settings.cfg, settings.restoration_scale, z_center)
     model = apply_tiles(model, settings, node)
-    sampler = sampler_object(settings.sampler, settings.s_churn, settings.s_noise)
+    sampling = published_sampler(settings.sampler, settings.s_churn, settings.s_noise)
     start = start_latent(z_lq, mask) if settings.strength == 1 else z_lq
-    numbers = settings.sigmas(), settings.cfg.start, settings.seed
-    return run_sampler(model, positive, negative, start, sampler, *numbers, mask)
+    return run_sampler(model, positive, negative, start, sampling, settings, settings.cfg.start, mask, frame)
 
 
 def start_latent(z_lq: Tensor, mask: Tensor | None) -> Tensor:
@@ -108,6 +110,7 @@ class SupirSampler(io.ComfyNode):
                     optional=True,
                     tooltip="From SUPIR Encode; needed by the presets demo and paper and where restoration_scale is above 0.",
                 ),
+                same_noise_input(),
             ],
             outputs=[io.Latent.Output(display_name="latent", tooltip="The restored latent, for VAE Decode.")],
             hidden=[io.Hidden.unique_id],
@@ -126,10 +129,11 @@ class SupirSampler(io.ComfyNode):
         tile: int,
         overlap: int,
         z_center: dict[str, Tensor] | None = None,
+        same_noise: bool = False,
         **custom: Any,
     ) -> io.NodeOutput:
         settings = settings_of(custom) if preset == CUSTOM else PRESETS[preset]
-        settings = replace(settings, seed=seed, tile=tile, overlap=overlap)
+        settings = replace(settings, seed=seed, tile=tile, overlap=overlap, same_noise=same_noise)
         center = z_center["samples"] if z_center else None
         mask, node = z_lq.get("noise_mask"), cls.hidden.unique_id
         latent = sample(model, supir_model, positive, negative, z_lq["samples"], center, settings, mask, node)

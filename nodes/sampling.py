@@ -12,10 +12,13 @@ from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
 from torch import Tensor
 
+from ..supir_core.instantir.settings import InstantSettings
 from ..supir_core.restoration.finite import require_finite
+from ..supir_core.restoration.frames import ALONE, Frame
 from ..supir_core.restoration.noise import Noise, row_noise
 from ..supir_core.sdxl.config import check_latent
 from ..supir_core.supir.sampling import published_sampler, schedule
+from ..supir_core.supir.settings import Settings
 from .conditioning import Conditioning
 from .host import CATEGORY
 from .inputs import setting_input
@@ -34,15 +37,16 @@ def run_sampler(
     positive: Conditioning,
     negative: Conditioning,
     latent: Tensor,
-    sampler: comfy.samplers.KSAMPLER,
-    sigmas: Tensor,
+    sampling: Sampling,
+    settings: Settings | InstantSettings,
     cfg: float,
-    seed: int,
     mask: Tensor | None = None,
+    frame: Frame = ALONE,
 ) -> Tensor:
-    """Sample from a latent as ComfyUI has it, under noise whose row i has the seed ``seed + i``.
+    """Sample from a latent as ComfyUI has it, by a sampler of ours under the noise of the settings.
 
     Where ``mask`` is 0 the latent stays as it is, where it is 1 it is sampled; of any size, ``None`` is 1 throughout.
+    Progress is told as that of ``frame`` among all pictures.
 
     Raises:
         NotFiniteError: the networks give values that are not finite.
@@ -52,17 +56,27 @@ def run_sampler(
     guider = comfy.samplers.CFGGuider(model)
     guider.set_conds(positive, negative)
     guider.set_cfg(cfg)
+    seed, same, sigmas = settings.seed, settings.same_noise, settings.sigmas()
     latent = guider.sample(
-        row_noise(seed, len(latent))(latent.cpu().float()),
+        row_noise(seed, len(latent), same)(latent.cpu().float()),
         latent,
-        sampler,
+        comfy.samplers.KSAMPLER(supir_sampler, {"sampling": sampling, "same_noise": same}),
         sigmas,
         denoise_mask=mask,
-        callback=latent_preview.prepare_callback(model, len(sigmas) - 1),
+        callback=_as_part(latent_preview.prepare_callback(model, len(sigmas) - 1), frame),
         disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
         seed=seed,
     )
     return require_finite(latent, "sampling")
+
+
+def _as_part(tell: Callable[..., None], frame: Frame) -> Callable[..., None]:
+    """ComfyUI's callback, told of the steps of one picture as part of those of all."""
+
+    def callback(step: int, denoised: Tensor, x: Tensor, steps: int) -> None:
+        tell(frame.number * steps + step, denoised, x, frame.count * steps)
+
+    return callback
 
 
 def supir_sampler(
@@ -74,6 +88,7 @@ def supir_sampler(
     disable: bool | None = None,
     *,
     sampling: Sampling,
+    same_noise: bool = False,
 ) -> Tensor:
     """A sampler of ours as ComfyUI's function; restoration guidance is the model's (see guidance.py)."""
     extra_args = extra_args or {}
@@ -92,12 +107,12 @@ def supir_sampler(
         if callback:
             callback({"x": x, "i": step, "sigma": sigmas[step], "sigma_hat": sigmas[step], "denoised": denoised})
 
-    return sampling(denoiser, x, sigmas, churn_noise(extra_args.get("seed"), x), callback=report)
+    return sampling(denoiser, x, sigmas, churn_noise(extra_args.get("seed"), x, same_noise), callback=report)
 
 
-def churn_noise(seed: int | None, x: Tensor) -> Noise:
-    """Noise that goes on where the start latent's noise of the same seed ended."""
-    noise = row_noise(seed or 0, len(x))
+def churn_noise(seed: int | None, x: Tensor, same: bool) -> Noise:
+    """Noise that goes on where the start latent's noise of the same seed ended, in ``row_noise``'s way."""
+    noise = row_noise(seed or 0, len(x), same)
     noise(x)
     return noise
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import comfy.samplers
 import torch
 from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
@@ -12,10 +11,11 @@ from torch import Tensor
 
 from ...supir_core.instantir.sampling import instantir_sigmas, sample_ddpm
 from ...supir_core.instantir.settings import InstantSettings
+from ...supir_core.restoration.frames import ALONE, Frame
 from ..conditioning import Conditioning
-from ..inputs import seed_input, setting_input
+from ..inputs import same_noise_input, seed_input, setting_input
 from ..options import PREVIEWS
-from ..sampling import run_sampler, supir_sampler
+from ..sampling import run_sampler
 from .apply import Previews
 from .loader import CATEGORY
 
@@ -27,18 +27,16 @@ def sample(
     z_lq: Tensor,
     settings: InstantSettings,
     mask: Tensor | None = None,
+    frame: Frame = ALONE,
 ) -> tuple[Tensor, Tensor]:
     """The restored latent and the previews of all steps, ``(steps * B, 4, h, w)``, as ComfyUI has latents.
 
-    Row i of the noise has the seed ``settings.seed + i``. Where ``mask`` is 0 the latent stays as it is. Without a preview there is one
-    of zeros.
+    Where ``mask`` is 0 the latent stays as it is. Without a preview there is one of zeros.
     """
     model = model.clone()
     previews = Previews()
     model.model_options["transformer_options"][PREVIEWS] = previews
-    sampler = comfy.samplers.KSAMPLER(supir_sampler, {"sampling": sample_ddpm})
-    numbers = settings.sigmas(), settings.cfg, settings.seed
-    latent = run_sampler(model, positive, negative, z_lq, sampler, *numbers, mask)
+    latent = run_sampler(model, positive, negative, z_lq, sample_ddpm, settings, settings.cfg, mask, frame)
     shown = torch.cat(previews.steps).cpu() if previews.steps else torch.zeros_like(latent)
     return latent, model.model.process_latent_out(shown)
 
@@ -88,6 +86,7 @@ class InstantIRSampler(io.ComfyNode):
                 seed_input(),
                 setting_input("steps", InstantSettings),
                 setting_input("cfg", InstantSettings),
+                same_noise_input(),
             ],
             outputs=[
                 io.Latent.Output(display_name="latent", tooltip="The restored latent, for VAE Decode."),
@@ -109,8 +108,9 @@ class InstantIRSampler(io.ComfyNode):
         seed: int,
         steps: int,
         cfg: float,
+        same_noise: bool = False,
     ) -> io.NodeOutput:
         mask = z_lq.get("noise_mask")
-        settings = InstantSettings(seed=seed, steps=steps, cfg=cfg)
+        settings = InstantSettings(seed=seed, steps=steps, cfg=cfg, same_noise=same_noise)
         latent, previews = sample(model, positive, negative, z_lq["samples"], settings, mask)
         return io.NodeOutput({**z_lq, "samples": latent}, {"samples": previews})

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ..captions.text import tile_lines, tile_text
 from ..files.writing import write_whole
+from .inputs import find_pictures
 
 UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
@@ -31,6 +32,28 @@ def read_captions(source: Path, tiles: bool) -> tuple[str, ...] | None:
         return None
     text = _decode(file)
     return tuple(tile_lines(text)) if tiles else (text.strip(),)
+
+
+def captioned_pictures(folder: str | Path, required: bool = False) -> list[tuple[Path, str]]:
+    """The pictures of a folder and those below it, each with its caption, empty where it has none.
+
+    Raises:
+        FileNotFoundError: there is no such folder, or no picture in it.
+        ValueError: captions are required, and some are missing.
+    """
+    if not Path(folder).is_dir():
+        what = "a file" if Path(folder).exists() else "not there"
+        raise FileNotFoundError(f"{folder}: expected a folder of pictures, but it is {what}")
+    paths = [found.source for found in find_pictures([Path(folder)], recursive=True)[0]]
+    captions = {path: read_captions(path, tiles=False) for path in paths}
+    missing = [path for path, caption in captions.items() if caption is None]
+    if missing and required:
+        raise ValueError(
+            f"{folder}: expected a caption beside each picture, but {len(missing)} of {len(paths)} have none, such as "
+            f"{missing[0].name}. Write {missing[0].stem}.txt, let `supir restore --captioner MODEL --save-captions` write "
+            'them, or set captions = "optional"'
+        )
+    return [(path, "".join(caption or ())) for path, caption in captions.items()]
 
 
 def write_captions(file: Path, lines: Sequence[str]) -> None:

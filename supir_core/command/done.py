@@ -13,8 +13,8 @@ from ..files.pictures import UnreadablePictureError, read_label
 from .plan import Job
 from .task import Task
 
-NOT_IN_THE_PICTURE = ("vae_memory", "tiles_per_call")
-"""Settings that change memory and speed, not the picture."""
+NOT_IN_THE_PICTURE = ("vae_memory", "tiles_per_call", "same_noise")
+"""Settings that change memory and speed, or other pictures of a batch, not a file's one picture."""
 
 
 OURS = DESCRIPTION.partition("{")[0].encode()

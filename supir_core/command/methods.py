@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import partial
@@ -18,6 +17,7 @@ from ..evaluation.elsewhere import check_shape, find_result, results_folder
 from ..evaluation.manifest import Facts, Manifest
 from ..evaluation.upscaler import load_upscaler
 from ..files.checkpoint import sha256
+from ..files.mapping import read_mapping
 from ..instantir.settings import InstantSettings
 from ..restoration.canvas import resize
 from ..restoration.denoiser import LinearSchedule
@@ -180,7 +180,7 @@ def _settings(kind: str, how: str, options: argparse.Namespace) -> Settings | In
     """Settings by the name of a preset, or from a JSON file."""
     given: dict[str, Any] = {}
     if how.endswith(".json"):
-        given = _read(Path(how))
+        given = read_mapping(Path(how))
         how = given.pop("preset", "")
     if kind == "instantir":
         if how:
@@ -195,16 +195,6 @@ def _settings(kind: str, how: str, options: argparse.Namespace) -> Settings | In
     if unknown := set(given) - known:
         raise ValueError(f"settings: expected some of {', '.join(sorted(known))}, got {', '.join(sorted(unknown))}")
     return replace(base, **{name: _value(name, value, getattr(base, name)) for name, value in given.items()})
-
-
-def _read(file: Path) -> dict[str, Any]:
-    try:
-        given = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{file}: expected settings as JSON ({error})") from error
-    if not isinstance(given, dict):
-        raise ValueError(f'{file}: expected settings as a JSON object, such as {{"preset": "quality", "steps": 30}}')
-    return given
 
 
 def _value(name: str, value: Any, default: Any) -> Any:

@@ -46,7 +46,8 @@ def _train(options: argparse.Namespace) -> int:
 
 
 def _negatives(options: argparse.Namespace) -> int:
-    from ..training.negatives import load_sdxl, make_negatives
+    from ..sdxl.model import load_sdxl
+    from ..training.negatives import make_negatives
 
     given = {name: getattr(options, name) for name in knobs(Negatives)}
     settings = Negatives(**{name: value for name, value in given.items() if value is not None})

@@ -19,6 +19,7 @@ from PIL import Image
 from torch import Tensor
 
 from ..files.convert import to_image, to_tensor
+from ..restoration.canvas import middle, resize
 
 RESIZE_MODES = ("area", "bilinear", "bicubic")
 
@@ -77,8 +78,7 @@ def clean_part(picture: Tensor, side: int | None = None) -> Tensor:
         raise ValueError(f"{width}x{height} pixels are too few to damage; at least {SIDE_MULTIPLE} a side are needed")
     if side is not None:
         side = min(side, height, width)
-        top, left = (height - side) // 2, (width - side) // 2
-        picture = picture[:, :, top : top + side, left : left + side]
+        picture = middle(picture, (side, side))
     height, width = (edge // SIDE_MULTIPLE * SIDE_MULTIPLE for edge in picture.shape[2:])
     return picture[:, :, :height, :width]
 
@@ -138,6 +138,11 @@ def degrade_at_random(picture: Tensor, random: np.random.Generator, factor: int 
         if random.random() < 0.8:
             picture = jpeg(picture, int(random.integers(30, 96)))
     return picture
+
+
+def enlarged(damaged: Tensor, size: tuple[int, int]) -> Tensor:
+    """Damaged pictures enlarged to (height, width), in 8 bits as a file has them."""
+    return (resize(damaged, size) * 255).round() / 255
 
 
 def gaussian_kernel(sigma_x: float, sigma_y: float, angle: float) -> Tensor:

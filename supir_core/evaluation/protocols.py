@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from torch import Tensor
 
-from ..restoration.canvas import resize
+from ..restoration.canvas import middle, resize
 from .degradation import SECOND_ORDER, SETTINGS
 
 GIVEN = "given"
@@ -36,12 +37,6 @@ def shrunk(picture: Tensor) -> Tensor:
     height, width = picture.shape[2:]
     factor = 512 / min(height, width)
     return resize(picture, (round(height * factor), round(width * factor)))
-
-
-def middle(picture: Tensor) -> Tensor:
-    """The middle 512x512 pixels, or what there is of them."""
-    top, left = (max(0, (side - 512) // 2) for side in picture.shape[2:])
-    return picture[:, :, top : top + 512, left : left + 512]
 
 
 @dataclass(frozen=True)
@@ -174,7 +169,9 @@ PROTOCOLS: dict[str, Protocol] = {
         ),
     ),
     "instantir-2": replace(
-        _INSTANTIR, view=middle, notes=("Scenario 2: the middle 512x512 of 1024.", *_INSTANTIR.notes)
+        _INSTANTIR,
+        view=partial(middle, size=(512, 512)),
+        notes=("Scenario 2: the middle 512x512 of 1024.", *_INSTANTIR.notes),
     ),
 }
 

@@ -12,10 +12,11 @@ EXPECTED = "a single-file SDXL checkpoint, SUPIR weights (SUPIR-v0Q or SUPIR-v0F
 SUPIR, SDXL = "SUPIR weights", "an SDXL checkpoint"
 ADAPTER, AGGREGATOR = "an InstantIR adapter", "an InstantIR aggregator"
 PREVIEWER = "an InstantIR previewer LoRA"
+DR_ENCODER = "a degradation-robust encoder"
 VAE = "a VAE"
 DIFFUSERS_UNET = "a UNet in diffusers' layout, not a single-file checkpoint"
 WHOLE = "Take the whole checkpoint, or the folder in diffusers' layout with unet, vae, text_encoder and text_encoder_2 in it"
-KNOWN_KINDS = (SUPIR, SDXL, VAE, ADAPTER, AGGREGATOR, PREVIEWER)
+KNOWN_KINDS = (SUPIR, SDXL, VAE, ADAPTER, AGGREGATOR, PREVIEWER, DR_ENCODER)
 
 WRAPPERS = re.compile(r"^((module|model|_orig_mod)\.)+")
 """Prefixes that training and compiling wrap around every name, and that mean nothing."""
@@ -29,6 +30,7 @@ PUBLISHED_NAMES: dict[str, tuple[tuple[str, str], ...]] = {
         (r"^diffusion_model\.", "model.diffusion_model."),
         (r"^(?=(input_blocks|middle_block|output_blocks|time_embed|label_emb|out)\.)", "model.diffusion_model."),
     ),
+    DR_ENCODER: ((r"^(first_stage_model\.)?denoise_encoder\.", "denoise_encoder."),),
     VAE: ((r"^(first_stage_model\.)?", "first_stage_model."),),
     ADAPTER: ((r"^image_proj_model\.", "image_proj."), (r"^adapter_modules\.", "ip_adapter.")),
     PREVIEWER: (
@@ -139,6 +141,7 @@ KINDS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("a Flux model", (r"[.\n]double_blocks\.\d+\.", r"[.\n]single_blocks\.\d+\.")),
     ("a Flux model in diffusers' layout", (r"[.\n]single_transformer_blocks\.\d+\.",)),
     (DIFFUSERS_UNET, (r"\ndown_blocks\.\d+\.",)),
+    (DR_ENCODER, (r"\n(first_stage_model\.)?denoise_encoder\.conv_in\.weight\n",)),
     (VAE, (r"\n(first_stage_model\.)?decoder\.(conv_in|mid|mid_block)\.",)),
     ("a text encoder", (r"text_model\.encoder\.layers\.",)),
 )
@@ -147,6 +150,7 @@ KINDS: tuple[tuple[str, tuple[str, ...]], ...] = (
 ADVICE = {
     "an SDXL UNet without its text encoders": WHOLE,
     DIFFUSERS_UNET: WHOLE,
+    DR_ENCODER: "Name it as dr_encoder of `supir train adaptor`, whose result is whole SUPIR weights",
     VAE: "Name it with --vae (vae= in Python), beside the checkpoint",
     "a text encoder": WHOLE,
     "an SDXL refiner": "Take the SDXL base checkpoint, or one made from it",

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -126,13 +127,19 @@ def srgb_profile() -> bytes:
 
 def write_whole(path: Path, write: Callable[[BinaryIO], None]) -> None:
     """Write a file under a temporary name, then give it its own."""
+    with whole(path) as part, part.open("wb") as file:
+        write(file)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """A temporary name to write a file under, in a folder that is made; once it is written the file gets its own."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = part_name(path)
     try:
-        with part.open("wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
+        yield part
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)

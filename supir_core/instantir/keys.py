@@ -10,6 +10,9 @@ from .image_attention import adapter_site
 
 RESAMPLER = "encoder_hid_proj.image_projection_layers.0"
 
+LORA_ENDS = {True: ("lora.down", "lora.up"), False: ("lora_A", "lora_B")}
+"""How the released LoRA calls both halves of a branch: of attention layers, and of others."""
+
 
 def diffusers_path(path: str) -> str:
     """The name in diffusers' layout of a module of an SDXL UNet, or of a weight; other names stay.
@@ -46,3 +49,10 @@ def lora_name(key: str, config: UNetConfig) -> str:
         return f"unet.{RESAMPLER}.{rest}"
     index, _, layer = rest.partition(".")
     return f"unet.{diffusers_path(adapter_site(int(index), config).path)}.{layer}"
+
+
+def released_lora_name(key: str, config: UNetConfig) -> str:
+    """The key in the released LoRA file of one of our branches' weights."""
+    stem, half, _ = lora_name(key, config).rsplit(".", 2)
+    ends = LORA_ENDS[stem.endswith(("to_q", "to_k", "to_v", "to_out.0"))]
+    return f"{stem}.{ends[half == 'up']}.weight"

@@ -10,14 +10,16 @@ import torch
 from torch import Tensor
 
 from ..files.convert import as_tensor
-from ..restoration.canvas import Restored, finish, plan_canvas
+from ..restoration.canvas import Canvas, Restored, finish, plan_canvas
 from ..restoration.finite import require_finite
+from ..restoration.frames import Frame, restore_each
 from ..restoration.knobs import SCALE
 from ..restoration.noise import start_latent
 from ..restoration.progress import Progress, Report, sample_in_tiles, silent
 from ..restoration.prompts import encode_prompts
 from ..restoration.retry import SMALLEST_TILE, fitting_tiles, with_smaller_tiles
 from ..restoration.strength import start_from
+from ..sdxl.conditioning import Conditioning
 from ..sdxl.config import LATENT_PIXELS
 from ..sdxl.memory import upload
 from .adaptive import Adaptive
@@ -48,7 +50,7 @@ def restore_instantir(
 
     Args:
         model: from ``load_instantir``.
-        picture: of any kind that ``restore`` takes.
+        picture: of any kind that ``restore`` takes; those of a batch are restored one after the other.
         settings: how; the published ones by default.
         scale: factor of enlargement, 0.1 to 16.
         size: exact (height, width) of the result in pixels instead.
@@ -58,7 +60,7 @@ def restore_instantir(
 
     Returns:
         The restored and the enlarged damaged picture, of exactly the size asked for, of the kind and on the device of
-        ``picture``.
+        ``picture``; with ``same_noise`` the enlarged one of the first only.
 
     Raises:
         ValueError: the picture is not of such a form, or there are several captions.
@@ -70,29 +72,44 @@ def restore_instantir(
         raise ValueError(f"got {len(captions)} captions, but InstantIR takes one for the whole picture; give one")
     picture, back = as_tensor(picture)
     canvas = plan_canvas(picture, settings, scale, size, model.min_side)
-    report = callback or silent
+    (positive,), negative = encode_prompts(model.encode_texts, captions, settings.positive, settings.negative)
+
+    def restore_frame(picture: Tensor, settings: InstantSettings, frame: Frame) -> Restored:
+        return restore_one(model, picture, settings, canvas, (negative, positive), frame.report(callback or silent))
+
+    return Restored(*map(back, restore_each(picture, settings, restore_frame)))
+
+
+def restore_one(
+    model: InstantIRModel,
+    picture: Tensor,
+    settings: InstantSettings,
+    canvas: Canvas,
+    prompts: tuple[Conditioning, Conditioning],
+    report: Report,
+) -> Restored:
+    """Restore one picture ``(1, 3 or 4, H, W)`` with the encoded negative and positive prompt."""
     report(Progress("encode", 0, 1))
     placed = canvas.place(upload(picture, model.device))
     z_lq = require_finite(model.encode(placed, settings.vae_memory), "encoding")
     features = perceive_pair(model, canvas.visible(placed))  # as published, a picture has no padding
     report(Progress("encode", 1, 1))
-    (positive,), negative = encode_prompts(model.encode_texts, captions, settings.positive, settings.negative)
     networks = model.unet, model.aggregator, model.previewer
-    pixel = model.pixel_bytes(4 * len(picture) * settings.tiles_per_call)  # the aggregator reads two pictures
+    pixel = model.pixel_bytes(4 * settings.tiles_per_call)  # the aggregator reads two pictures
     room = model.residency.room(*networks, least=pixel * SMALLEST_TILE**2)
     settings = fitting_tiles(settings, canvas.latent, room // pixel)
     height, width = (
         LATENT_PIXELS * side for side in settings.plan(*canvas.latent).window
     )  # what the networks see at once
     sizes = (height, width, 0, 0, height, width)
-    prompts = negative.with_sizes(sizes), positive.with_sizes(sizes)
+    sized = prompts[0].with_sizes(sizes), prompts[1].with_sizes(sizes)
     sigmas = settings.sigmas()
     with model.at_work(model.unet, whole=[model.adapter, model.previewer]):
         denoiser = build_denoiser(
             model.networks,
             z_lq,
             features,
-            prompts,
+            sized,
             sigmas,
             cfg=settings.cfg,
             control=settings.schedule_of_control,
@@ -103,7 +120,7 @@ def restore_instantir(
     report(Progress("decode", 0, 1))
     image = require_finite(model.decode(latent, settings.vae_memory), "decoding")
     report(Progress("decode", 1, 1))
-    return Restored(*map(back, finish(image, placed, picture, canvas, settings)))
+    return finish(image, placed, picture, canvas, settings)
 
 
 def perceive_pair(model: InstantIRModel, picture: Tensor) -> tuple[Tensor, Tensor]:

@@ -130,6 +130,12 @@ def target_size(
     return size
 
 
+def middle(picture: Tensor, size: tuple[int, int]) -> Tensor:
+    """The middle (height, width) of pictures ``(B, C, H, W)``, or what there is of it."""
+    top, left = (max(0, (have - wanted) // 2) for have, wanted in zip(picture.shape[2:], size, strict=True))
+    return picture[:, :, top : top + size[0], left : left + size[1]]
+
+
 def resize(image: Tensor, size: tuple[int, int]) -> Tensor:
     """Bicubic, with antialiasing when shrinking; [0, 1] stays within."""
     if tuple(image.shape[2:]) == tuple(size) or not image.shape[1]:

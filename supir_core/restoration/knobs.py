@@ -85,5 +85,17 @@ def knobs(settings: Any) -> dict[str, Knob]:
     return {entry.name: entry.metadata["knob"] for entry in fields(settings) if "knob" in entry.metadata}
 
 
+class Checked:
+    """What a dataclass of knobs begins with: it refuses values that they do not allow.
+
+    Raises:
+        ValueError: a value is out of its range, or not among the choices.
+    """
+
+    def __post_init__(self) -> None:
+        for name, described in knobs(self).items():
+            described.check(name, getattr(self, name))
+
+
 SCALE = Knob("Enlargement of the result; 1 keeps the size.", 2.0, least=0.1, most=16.0, step=0.05)
 """Of every picture, unless an exact size is asked for."""

@@ -30,9 +30,9 @@ def seeded_noise(seeds: Sequence[int]) -> Noise:
     return noise
 
 
-def row_noise(seed: int, rows: int) -> Noise:
-    """Noise of a batch whose row i has the seed ``seed + i``."""
-    return seeded_noise([(seed + row) % SEEDS for row in range(rows)])
+def row_noise(seed: int, rows: int, same: bool = False) -> Noise:
+    """Noise of a batch whose row i has the seed ``seed + i``, or the ``same`` for all."""
+    return seeded_noise([seed if same else (seed + row) % SEEDS for row in range(rows)])
 
 
 def start_latent(unit_noise: Tensor, sigmas: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 import torch
 
 from ..sdxl.config import LATENT_PIXELS
-from .knobs import knob, knobs
+from .knobs import Checked, knob
 from .noise import SEEDS
 from .plan_tiles import Bounds, Cost, plan_tiles
 from .tiling import PUBLISHED, TilePlan
@@ -24,7 +24,7 @@ LEAST_OVERLAP = 128
 
 
 @dataclass(frozen=True)
-class CommonSettings:
+class CommonSettings(Checked):
     """What both methods let a user set. Sizes are in pixels of the result; each field says what it does.
 
     Raises:
@@ -39,6 +39,11 @@ class CommonSettings:
         "Of all noise: the same seed gives the same picture. The second picture of a batch has the next seed.",
         least=0,
         most=SEEDS - 1,
+    )
+    same_noise: bool = knob(
+        False,
+        "For the frames of a video: all pictures of a batch get the noise of the seed itself, at every step, so that less "
+        "flickers. Off: each has noise of its own.",
     )
     tile: int = knob(
         0,
@@ -119,8 +124,7 @@ class CommonSettings:
 
     def __post_init__(self) -> None:
         """Refuse what cannot work, with a word on what would."""
-        for name, described in knobs(self).items():
-            described.check(name, getattr(self, name))
+        super().__post_init__()
         least = self.tile or self.tile_least
         if self.overlap is not None and self.overlap >= least:
             raise ValueError(
@@ -156,6 +160,10 @@ class CommonSettings:
     @property
     def _tile_pixels(self) -> int:
         return round(self.tile_area * 1e6)
+
+    def of_row(self, row: int) -> Self:
+        """The settings of one picture of a batch."""
+        return self if self.same_noise else replace(self, seed=(self.seed + row) % SEEDS)
 
     def seeded(self, seed: int | torch.Generator | None) -> Self:
         """The same settings with another seed, or with one that a generator draws; as they are for ``None``."""

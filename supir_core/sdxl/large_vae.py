@@ -35,6 +35,10 @@ PIECE_WIDTHS, PLANE_WIDTHS, BAND_WIDTHS = 6, 4, 6
 """Feature maps of the finest level and width that are held at the peak of a pass in one piece, in planes, in a band."""
 
 
+WHOLE = -1
+"""In place of the largest side: one piece, always."""
+
+
 def vae_wishes(pixels: int, side: int | None, width: int, itemsize: int) -> list[int]:
     """Bytes that a pass would like to have, the dearest first: in one piece, its feature maps at hand, only a band.
 
@@ -59,9 +63,12 @@ def run_encoder(encoder: Any, image: Tensor, side: int | None = None, free: Free
         encoder: with LDM's attribute names.
         image: ``(B, 3, H, W)`` in [-1, 1].
         side: largest picture, as the side of a square in pixels, that goes through in one piece; larger ones go in
-            bands of as much memory. ``None``: one piece where it fits the free memory.
+            bands of as much memory. ``None``: one piece where it fits the free memory. ``WHOLE``: one piece and all
+            rows together, whatever the memory, so that gradients flow.
         free: counts what is free.
     """
+    if side == WHOLE:
+        return encoder(image)
     width = encoder.conv_in.out_channels
 
     def run(part: Tensor) -> Tensor:
@@ -73,6 +80,8 @@ def run_encoder(encoder: Any, image: Tensor, side: int | None = None, free: Free
 
 def run_decoder(decoder: Any, z: Tensor, side: int | None = None, free: Free = free_bytes) -> Tensor:
     """The picture that ``decoder(z)`` gives, ``(B, 3, 8h, 8w)``; arguments as in ``run_encoder``."""
+    if side == WHOLE:
+        return decoder(z)
     width = decoder.conv_out.in_channels
 
     def run(part: Tensor) -> Tensor:

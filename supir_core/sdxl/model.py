@@ -20,9 +20,9 @@ from .conditioning import Conditioning
 from .config import LATENT_PIXELS, UNetConfig, VAEConfig, without_prefix
 from .float8 import FLOAT8_LAYERS, to_float8
 from .large_vae import vae_wishes
-from .memory import find_device
+from .memory import find_device, vae_dtype
 from .residency import Residency
-from .text import CLIP_G, CLIP_L, TextEncoders, text_state_dict
+from .text import CLIP_G, CLIP_L, TextEncoders, load_tokenizer, text_state_dict
 from .unet import UNet
 from .vae import VAE, Encoder, from_unit, to_unit
 
@@ -165,6 +165,17 @@ def defaults(device: str | torch.device | None, dtype: torch.dtype | None) -> tu
 
 WEIGHTS = {"same": {}, "float8": {"operations": FLOAT8_LAYERS}}
 """How the weights of the networks that sample are kept: as they are computed with, or in 8 bits."""
+
+
+def load_sdxl(
+    path: str | Path, tokenizer: str | None = None, device: str | None = None, dtype: torch.dtype | None = None
+) -> SdxlModel:
+    """Load SDXL alone; arguments as in ``load_model``."""
+    where, precision = defaults(device, dtype)
+    base = open_checkpoint(path, SDXL)
+    unet = load_unet(base, precision)
+    vae, text = load_vae(base, vae_dtype(where, precision)), load_text(base, load_tokenizer(tokenizer), precision)
+    return SdxlModel(unet, vae, text, where, (base.path,))
 
 
 def load_unet(checkpoint: Checkpoint, dtype: torch.dtype | None = None, **seams: Any) -> UNet:

@@ -29,6 +29,17 @@ def training_sigmas(device: torch.device = CPU) -> Tensor:
     return _TABLES[device]
 
 
+def level_at(index: Tensor, like: Tensor) -> Tensor:
+    """The training noise levels of rows, ``(B,)``, beside latents ``like``: ``(B, 1, 1, 1)``."""
+    return training_sigmas().to(like)[index][:, None, None, None]
+
+
+def noised(z: Tensor, index: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+    """Latents at training noise levels ``index`` ``(B,)``, as the UNet gets them, and the levels, ``(B, 1, 1, 1)``."""
+    sigma = level_at(index, z)
+    return (z + sigma * noise) / (sigma**2 + 1).sqrt(), sigma
+
+
 def nearest_index(sigma: Tensor, table: Tensor | None = None) -> Tensor:
     """Where the nearest of the training sigmas is, by linear distance as released: ``(B,)`` -> ``(B,)`` int64.
 

@@ -34,7 +34,7 @@ class GuidedDenoiser:
 
     Attributes:
         unet: the frozen UNet.
-        adaptor: SUPIR's adaptor and connectors.
+        adaptor: SUPIR's adaptor and connectors; none where the strength is 0 throughout.
         z_lq: low-quality latent, ``(B, 4, h, w)``, scaled.
         positives: what to restore towards: one for the whole picture, or one for each tile, row-major.
         negative: what to keep away from.
@@ -44,7 +44,7 @@ class GuidedDenoiser:
     """
 
     unet: UNet
-    adaptor: Adaptor
+    adaptor: Adaptor | None
     z_lq: Tensor
     positives: Sequence[Conditioning]
     negative: Conditioning
@@ -99,5 +99,5 @@ class GuidedDenoiser:
         copies = len(conditions)
         x, z_lq = (t.to(x).repeat(copies, 1, 1, 1) for t in (x, self.z_lq))
         index = index.repeat(copies)
-        fusion = self.adaptor(z_lq, x, index, text, y, strength) if strength else None
+        fusion = self.adaptor(z_lq, x, index, text, y, strength) if strength and self.adaptor is not None else None
         return self.unet(x, index, text, y, fusion).float().unflatten(0, (copies, -1))

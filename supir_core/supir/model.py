@@ -2,23 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from ..files.checkpoint import Checkpoint, open_checkpoint
 from ..files.errors import UnsupportedCheckpointError
 from ..files.kinds import SDXL, SUPIR
 from ..sdxl.config import UNetConfig, VAEConfig, without_prefix
 from ..sdxl.memory import vae_dtype
-from ..sdxl.model import SDXL_WIDTH, WEIGHTS, SdxlModel, build, defaults, load_text, load_unet, load_vae, open_vae
+from ..sdxl.model import (
+    FIRST_STAGE,
+    SDXL_WIDTH,
+    UNET,
+    WEIGHTS,
+    SdxlModel,
+    build,
+    defaults,
+    load_text,
+    load_unet,
+    load_vae,
+    open_vae,
+)
 from ..sdxl.text import load_tokenizer
 from ..sdxl.unet import UNet
 from ..sdxl.vae import Encoder
 from .adaptor import Adaptor
 from .settings import DEFAULT_PRESET
+
+PUBLISHED = {"control_model": "model.", "project_modules": UNET, "denoise_encoder": FIRST_STAGE}
+"""What stands before the parts of SUPIR weights in the published files."""
 
 
 @dataclass(frozen=True)
@@ -109,6 +126,12 @@ def load_dr_encoder(checkpoint: Checkpoint, dtype: torch.dtype | None = None, **
         lambda _: checkpoint.under("denoise_encoder.", dtype),
         **seams,
     )
+
+
+def published_weights(adaptor: Mapping[str, Tensor], dr_encoder: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """State dicts of adaptor and degradation-robust encoder as a SUPIR file has them, by its published keys."""
+    whole = {**adaptor, **{f"denoise_encoder.{key}": tensor for key, tensor in dr_encoder.items()}}
+    return {PUBLISHED[key.partition(".")[0]] + key: tensor for key, tensor in whole.items()}
 
 
 def _check_pair(unet: UNet, adaptor: Adaptor, base: Checkpoint, control: Checkpoint) -> None:

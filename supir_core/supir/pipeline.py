@@ -13,12 +13,14 @@ from torch import Tensor
 from ..files.convert import as_tensor
 from ..restoration.canvas import Canvas, Restored, finish, plan_canvas
 from ..restoration.finite import require_finite
+from ..restoration.frames import Frame, restore_each
 from ..restoration.knobs import SCALE
 from ..restoration.noise import start_latent
 from ..restoration.progress import Progress, Report, sample_in_tiles, silent
 from ..restoration.prompts import encode_prompts
 from ..restoration.retry import SMALLEST_TILE, fitting_tiles, tile_pixels, with_smaller_tiles
 from ..restoration.strength import start_from
+from ..sdxl.conditioning import Conditioning
 from ..sdxl.memory import upload
 from .denoiser import GuidedDenoiser
 from .model import SupirModel
@@ -44,7 +46,8 @@ def restore(
     Args:
         model: from ``load_model``.
         picture: a tensor ``(B, 3 or 4, H, W)``, a numpy array ``(H, W, 3 or 4)`` or a batch of them, uint8 or floats in
-            [0, 1], or a Pillow image. A fourth channel is alpha, which is resized and kept.
+            [0, 1], or a Pillow image. A fourth channel is alpha, which is resized and kept. Those of a batch are restored
+            one after the other.
         settings: how: a preset by its name, or a ``Settings`` (see ``preset``).
         scale: factor of enlargement, 0.1 to 16.
         size: exact (height, width) of the result in pixels instead.
@@ -53,7 +56,8 @@ def restore(
         callback: told of progress, with a preview latent after each step; an exception from it stops the work.
 
     Returns:
-        The restored and the stage-1 picture, of exactly the size asked for, of the kind and on the device of ``picture``.
+        The restored and the stage-1 pictures, of exactly the size asked for, of the kind and on the device of ``picture``;
+        with ``same_noise`` the stage-1 picture of the first only.
 
     Raises:
         ValueError: the picture is not of such a form, there is no such preset, or the number of captions does not fit the
@@ -63,18 +67,33 @@ def restore(
     settings = (preset(settings) if isinstance(settings, str) else settings).seeded(seed)
     picture, back = as_tensor(picture)
     canvas = plan_canvas(picture, settings, scale, size, model.min_side)
-    report = callback or silent
     captions = [caption] if isinstance(caption, str) else list(caption)
     _check_captions(captions, canvas, settings)
+    prompts = encode_prompts(model.encode_texts, captions, settings.positive, settings.negative)
 
+    def restore_frame(picture: Tensor, settings: Settings, frame: Frame) -> Restored:
+        return restore_one(model, picture, settings, canvas, prompts, frame.report(callback or silent))
+
+    return Restored(*map(back, restore_each(picture, settings, restore_frame)))
+
+
+def restore_one(
+    model: SupirModel,
+    picture: Tensor,
+    settings: Settings,
+    canvas: Canvas,
+    prompts: tuple[list[Conditioning], Conditioning],
+    report: Report,
+) -> Restored:
+    """Restore one picture ``(1, 3 or 4, H, W)`` with encoded prompts: one for it, or one for each tile."""
     center = settings.restoration_scale > 0
     report(Progress("encode", 0, 1))
     stage1 = read_stage1(model, canvas.place(upload(picture, model.device)), settings.vae_memory, center)
     report(Progress("encode", 1, 1))
-    prompts = encode_prompts(model.encode_texts, captions, settings.positive, settings.negative)
     denoiser = GuidedDenoiser(model.unet, model.adaptor, stage1.z_lq, *prompts, settings.cfg, settings.control)
-    networks, pixel = (model.unet, model.adaptor), model.pixel_bytes(2 * len(picture) * settings.tiles_per_call)
-    if len(captions) == 1:
+    networks, pixel = (model.unet, model.adaptor), model.pixel_bytes(2 * settings.tiles_per_call)
+    captioned = len(prompts[0]) > 1  # the tiles are those that have a caption each
+    if not captioned:
         room = model.residency.room(*networks, least=pixel * SMALLEST_TILE**2)
         settings = fitting_tiles(settings, canvas.latent, room // pixel)
     with model.at_work(*networks, wishes=[pixel * tile_pixels(settings, canvas.latent)]):
@@ -82,12 +101,12 @@ def restore(
             settings,
             canvas.latent,
             lambda tiles: sample(denoiser, stage1.z_center, tiles, report),
-            fixed=len(captions) > 1,
+            fixed=captioned,
         )
     report(Progress("decode", 0, 1))
     image = require_finite(model.decode(latent, settings.vae_memory), "decoding")
     report(Progress("decode", 1, 1))
-    return Restored(*map(back, finish(image, stage1.picture, picture, canvas, settings)))
+    return finish(image, stage1.picture, picture, canvas, settings)
 
 
 def read_stage1(model: SupirModel, picture: Tensor, memory: int | None, center: bool) -> Stage1:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict, dataclass, fields
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from ..evaluation.degradation import SETTINGS
+from ..evaluation.degradation import DAMAGES
 from ..files.checkpoint import DTYPES
-from ..restoration.knobs import knob, knobs
+from ..files.mapping import read_mapping
+from ..restoration.knobs import Checked, Knob, knob
 from ..restoration.settings import SIDE_MULTIPLE
 from ..supir.settings import NEGATIVE_PROMPT, PRESETS
 
@@ -27,67 +29,39 @@ MAY_CHANGE = {"steps", "report_every", "checkpoint_every", "held_out_every", "wo
 """What may differ in a run that goes on from another: the weights do not depend on it."""
 
 
-def _share(default: float, text: str) -> Any:
-    return knob(default, text, least=0.0, most=1.0, step=0.01)
+SHARE: dict[str, Any] = {"least": 0.0, "most": 1.0, "step": 0.01}
+TIMES: dict[str, Any] = {"least": 0.0, "most": 100.0, "step": 0.01}
+COUNT: dict[str, Any] = {"least": 1, "most": 10**9}
+SEED: dict[str, Any] = {"least": 0, "most": 2**32 - 1}
+"""Ranges of numbers."""
 
 
-def _count(default: int, text: str, least: int = 1) -> Any:
-    return knob(default, text, least=least, most=10**9)
-
-
-def _times(default: float, text: str) -> Any:
-    return knob(default, text, least=0.0, most=100.0, step=0.01)
-
-
-def _path(text: str) -> Any:
-    return knob("", text)
+def _path(text: str, hub: bool = False) -> Any:
+    """A file or folder; with ``hub`` it may be an id of the hub in place of one that is there."""
+    return field(default="", metadata={"knob": Knob(text, ""), "path": True, "hub": hub})
 
 
 @dataclass(frozen=True)
-class Pace:
-    """How long and how fast the weights learn; each field says what it does.
+class TrainingConfig(Checked):
+    """All of a training. Weights that are not named are made: see ``docs/training.md`` for which a stage needs."""
 
-    Raises:
-        ValueError: a value is out of its range.
-    """
-
-    steps: int = _count(10_000, "Steps of the optimiser.")
-    batch: int = _count(1, "Pictures of a process that go through the networks together.")
-    accumulate: int = _count(16, "Batches whose gradients one step takes together.")
-    rate: float = _share(1e-5, "Largest learning rate.")
-    warmup: int = _count(100, "Steps over which the rate rises to its largest.", least=0)
+    steps: int = knob(10_000, "Steps of the optimiser.", **COUNT)
+    batch: int = knob(1, "Pictures of a process that go through the networks together.", **COUNT)
+    accumulate: int = knob(16, "Batches whose gradients one step takes together.", **COUNT)
+    rate: float = knob(1e-5, "Largest learning rate.", **SHARE)
+    warmup: int = knob(100, "Steps over which the rate rises to its largest.", least=0, most=10**9)
     schedule: str = knob("constant", "What the rate does then; cosine falls to 0.", choices=("constant", "cosine"))
-    weight_decay: float = _times(0.01, "Of AdamW.")
-    clip: float = _times(1.0, "Largest norm of the gradient; 0 is any.")
+    weight_decay: float = knob(0.01, "Of AdamW.", **TIMES)
+    clip: float = knob(1.0, "Largest norm of the gradient; 0 is any.", **TIMES)
     eight_bit: bool = knob(False, "AdamW of bitsandbytes, with a quarter of the memory; needs a GPU.")
     precision: str = knob("float32", "Of the work; weights that learn stay float32.", choices=("float32", "bf16"))
-    ema: float = _share(0.999, "Decay of the averaged weights, which are what is saved; 0 is none.")
-    ema_every: int = _count(10, "Steps between two updates of the averaged weights, which are in main memory.")
-    seed: int = knob(0, "Of all that is drawn.", least=0, most=2**32 - 1)
-    report_every: int = _count(50, "Steps between two lines of the log.")
-    checkpoint_every: int = _count(500, "Steps between two checkpoints; the last two are kept.")
+    ema: float = knob(0.999, "Decay of the averaged weights, which are what is saved; 0 is none.", **SHARE)
+    ema_every: int = knob(10, "Steps between two updates of the averaged weights, which are in main memory.", **COUNT)
+    seed: int = knob(0, "Of all that is drawn.", **SEED)
+    workers: int = knob(2, "Threads that read and damage pictures.", **COUNT)
+    report_every: int = knob(50, "Steps between two lines of the log.", **COUNT)
+    checkpoint_every: int = knob(500, "Steps between two checkpoints; the last two are kept.", **COUNT)
     tracker: str = knob("none", "Shows log and sheets, where it is installed.", choices=("none", "tensorboard"))
-
-    def __post_init__(self) -> None:
-        """Refuse values that cannot work."""
-        for name, described in knobs(self).items():
-            described.check(name, getattr(self, name))
-
-    def rate_at(self, step: int) -> float:
-        """Learning rate of a step, the first of which is 1."""
-        risen = min(1.0, step / self.warmup) if self.warmup else 1.0
-        past = max(0, step - self.warmup) / max(1, self.steps - self.warmup)
-        return self.rate * risen * (0.5 + 0.5 * math.cos(math.pi * past) if self.schedule == "cosine" else 1.0)
-
-
-@dataclass(frozen=True)
-class TrainingConfig(Pace):
-    """All of a training. Weights that are not named are made: see ``docs/training.md`` for which a stage needs.
-
-    Raises:
-        ValueError: a value is out of its range.
-    """
-
     output: str = _path("Folder for the weights, checkpoints, log and held-out pictures.")
     pictures: str = _path("Folder of clean pictures, with a .txt caption beside each.")
     negatives: str = _path("Folder of pictures by `supir negatives`; else damaged pictures are learnt as such.")
@@ -98,57 +72,59 @@ class TrainingConfig(Pace):
     adapter: str = _path("InstantIR's adapter to begin from, or to build on.")
     previewer: str = _path("InstantIR's previewer LoRA to begin from, or to build on.")
     aggregator: str = _path("InstantIR's aggregator to begin from.")
-    dino: str = _path("Folder of DINOv2-L; the hub's where none is named.")
-    tokenizer: str = _path("Folder of the CLIP tokenizer; the hub's where none is named.")
-    depth_share: float = _share(1.0, "Of the transformer blocks of a new adaptor: 0.5 as in the paper.")
-    ramp: int = _count(500, "Steps over which a new adaptor's strength rises from 0 to 1.", least=0)
-    rank: int = _count(64, "Of a new previewer.")
+    dino: str = _path("Folder of DINOv2-L; the hub's where none is named.", hub=True)
+    tokenizer: str = _path("Folder of the CLIP tokenizer; the hub's where none is named.", hub=True)
+    depth_share: float = knob(1.0, "Of the transformer blocks of a new adaptor: 0.5 as in the paper.", **SHARE)
+    ramp: int = knob(500, "Steps over which a new adaptor's strength rises from 0 to 1.", least=0, most=10**9)
+    rank: int = knob(64, "Of a new previewer.", **COUNT)
     resampler_width: int = knob(1280, "Of a new adapter's resampler.", least=64, most=8192, step=64)
-    resampler_depth: int = _count(4, "Layers of it.")
-    resampler_tokens: int = _count(64, "Tokens that it makes.")
+    resampler_depth: int = knob(4, "Layers of it.", **COUNT)
+    resampler_tokens: int = knob(64, "Tokens that it makes.", **COUNT)
     checkpointing: bool = knob(True, "Compute feature maps again in the backward pass: less memory, a third more time.")
     save_as: str = knob("float16", "Precision of the weights' file.", choices=tuple(DTYPES))
     side: int = knob(512, "Side of the crops in pixels.", least=64, most=4096, step=64)
-    crop_least: float = _times(1.0, "Smallest square that is cut, over `side`; below 1 teaches blur.")
-    crop_most: float = _times(2.0, "Largest square that is cut, over `side`.")
+    crop_least: float = knob(1.0, "Smallest square that is cut, over `side`; below 1 teaches blur.", **TIMES)
+    crop_most: float = knob(2.0, "Largest square that is cut, over `side`.", **TIMES)
     captions: str = knob("required", "Whether every picture needs a caption.", choices=("required", "optional"))
-    factor: int = _count(4, "How many times smaller the damaged pictures are before they are enlarged again.")
-    hardest_share: float = _share(0.0, "Of pictures damaged by the paper's hardest test, not at random.")
-    drop_text: float = _share(0.1, "Share of rows without any text.")
-    drop_caption: float = _share(0.1, "Share of rows with the quality words alone.")
-    drop_picture: float = _share(0.15, "Share of rows for which DINOv2 sees no picture.")
-    negative_share: float = _share(0.1, "Share of rows under the negative prompt, whose targets are bad pictures.")
+    factor: int = knob(4, "How many times smaller the damaged pictures are before they are enlarged again.", **COUNT)
+    hardest_share: float = knob(0.0, "Of pictures damaged by the paper's hardest test, not at random.", **SHARE)
+    drop_text: float = knob(0.1, "Share of rows without any text.", **SHARE)
+    drop_caption: float = knob(0.1, "Share of rows with the quality words alone.", **SHARE)
+    drop_picture: float = knob(0.15, "Share of rows for which DINOv2 sees no picture.", **SHARE)
+    negative_share: float = knob(
+        0.1, "Share of rows under the negative prompt, whose targets are bad pictures.", **SHARE
+    )
     loss: str = knob("noise", "Error of noise, or of velocity: high levels count more.", choices=("noise", "velocity"))
-    perceived: float = _times(0.0, "Weight of GMSD beside the encoder's squared error, 0.015 for the demo's.")
-    skip: int = _count(20, "Training noise levels that the teacher of the previewer crosses in a step.")
+    perceived: float = knob(0.0, "Weight of GMSD beside the encoder's squared error, 0.015 for the demo's.", **TIMES)
+    skip: int = knob(20, "Training noise levels that the teacher of the previewer crosses in a step.", **COUNT)
     cache: str = _path("Folder for latents, which are then made once for each picture and variant.")
-    variants: int = _count(4, "Crops and damages of a picture in the cache.")
-    workers: int = _count(2, "Threads that read and damage pictures.")
-    held_out_every: int = _count(500, "Steps between two restorations of the held-out pictures.")
-    held_out_damage: str = knob("blur_sr4_noise_jpeg", "Of the held-out pictures.", choices=tuple(SETTINGS))
+    variants: int = knob(4, "Crops and damages of a picture in the cache.", **COUNT)
+    held_out_every: int = knob(500, "Steps between two restorations of the held-out pictures.", **COUNT)
+    held_out_damage: str = knob("blur_sr4_noise_jpeg", "Of the held-out pictures.", choices=DAMAGES)
     held_out_preset: str = knob("quality", "How SUPIR restores them.", choices=tuple(PRESETS))
-    held_out_steps: int = _count(30, "Sampling steps of their restoration.")
+    held_out_steps: int = knob(30, "Sampling steps of their restoration.", **COUNT)
+
+    def rate_at(self, step: int) -> float:
+        """Learning rate of a step, the first of which is 1."""
+        risen = min(1.0, step / self.warmup) if self.warmup else 1.0
+        past = max(0, step - self.warmup) / max(1, self.steps - self.warmup)
+        return self.rate * risen * (0.5 + 0.5 * math.cos(math.pi * past) if self.schedule == "cosine" else 1.0)
 
 
 @dataclass(frozen=True)
-class Negatives:
-    """How pictures are made bad: image-to-image under the negative prompt.
+class Negatives(Checked):
+    """How pictures are made bad: image-to-image under the negative prompt."""
 
-    Raises:
-        ValueError: a value is out of its range.
-    """
-
-    strength: float = _share(0.5, "Share of the sampling that is done anew, 0.5 in the paper.")
-    steps: int = _count(50, "Sampling steps of the whole; a share of them is done.")
+    strength: float = knob(0.5, "Share of the sampling that is done anew, 0.5 in the paper.", **SHARE)
+    steps: int = knob(50, "Sampling steps of the whole; a share of them is done.", **COUNT)
     cfg: float = knob(7.5, "Guidance scale towards the negative prompt.", least=1.0, most=30.0, step=0.1)
     side: int = knob(1024, "Short side in pixels.", least=64, most=4096, step=SIDE_MULTIPLE)
     prompt: str = knob(NEGATIVE_PROMPT, "The negative prompt, the paper's by default.")
-    seed: int = knob(0, "Of the first picture; each has its own.", least=0, most=2**32 - 1)
+    seed: int = knob(0, "Of the first picture; each has its own.", **SEED)
 
-    def __post_init__(self) -> None:
-        """Refuse values that cannot work."""
-        for name, described in knobs(self).items():
-            described.check(name, getattr(self, name))
+
+PATHS = {entry.name: entry.metadata["hub"] for entry in fields(TrainingConfig) if "path" in entry.metadata}
+"""Which settings are files or folders, and whether they may be an id of the hub."""
 
 
 def read_config(stage: str, path: str | Path) -> TrainingConfig:
@@ -159,61 +135,26 @@ def read_config(stage: str, path: str | Path) -> TrainingConfig:
         OSError: the file cannot be read.
     """
     path = Path(path)
-    given = _parsed(path)
-    known = {entry.name: entry.default for entry in fields(TrainingConfig)}
+    given = read_mapping(path)
+    defaults = {entry.name: entry.default for entry in fields(TrainingConfig)}
     for name, value in given.items():
-        if name not in known:
-            raise ValueError(f'{path}: no setting is called "{name}"; there are {", ".join(sorted(known))}')
-        if isinstance(known[name], float) and isinstance(value, str):  # YAML takes 1e-5 for text
-            try:
+        if name not in defaults:
+            raise ValueError(f'{path}: no setting is called "{name}"; there are {", ".join(sorted(defaults))}')
+        if name in PATHS and isinstance(value, str) and value:
+            file = path.parent.absolute() / Path(value).expanduser()
+            given[name] = value if PATHS[name] and not file.exists() else str(file)
+        elif isinstance(defaults[name], float) and isinstance(value, str):  # YAML takes 1e-5 for text
+            with suppress(ValueError):  # what is no number is refused with its range
                 given[name] = float(value)
-            except ValueError:
-                continue  # it is refused with its range
     for name in ("output", "pictures"):
         if not given.get(name):
             raise ValueError(f'{path}: expected {name} = "FOLDER"')
-    for name in PATHS & given.keys():
-        if given[name] and (name not in HUB or (path.parent / Path(given[name]).expanduser()).exists()):
-            given[name] = str(path.parent.absolute() / Path(given[name]).expanduser())
     try:
-        return TrainingConfig(**STAGE_DEFAULTS[stage] | given)
+        return TrainingConfig(**STAGE_DEFAULTS.get(stage, {}) | given)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
-
-
-HUB = {"dino", "tokenizer"}
-"""What may be an id of the hub in place of a folder."""
-
-PATHS = HUB | {"output", "pictures", "negatives", "held_out", "sdxl", "supir", "dr_encoder", "cache"}
-PATHS |= {"adapter", "previewer", "aggregator"}
 
 
 def as_toml(config: TrainingConfig) -> str:
     """The whole config as a file that ``read_config`` reads."""
     return "".join(f"{name} = {json.dumps(value, ensure_ascii=False)}\n" for name, value in asdict(config).items())
-
-
-def _parsed(path: Path) -> dict[str, Any]:
-    text = path.read_text(encoding="utf-8")
-    try:
-        if path.suffix.lower() in (".yaml", ".yml"):
-            import yaml
-
-            content = yaml.safe_load(text)
-        else:
-            content = _toml().loads(text)
-    except Exception as error:  # each parser has an error of its own
-        if isinstance(error, ImportError):
-            raise
-        raise ValueError(f"{path}: expected TOML, or YAML in a .yaml file ({' '.join(str(error).split())})") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"{path}: expected lines such as steps = 1000, got {type(content).__name__}")
-    return content
-
-
-def _toml() -> Any:
-    try:
-        import tomllib
-    except ModuleNotFoundError:  # Python 3.10
-        import tomli as tomllib  # type: ignore[no-redef]
-    return tomllib

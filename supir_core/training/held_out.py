@@ -2,29 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import Any
-
 import numpy as np
 import torch
-from torch import Tensor
 
-from ..evaluation.degradation import SETTINGS, degrade
+from ..command.caption_files import captioned_pictures
+from ..evaluation.degradation import damage, enlarged
 from ..evaluation.metrics import gmsd, psnr
-from ..files.pictures import write_picture
-from ..instantir.model import InstantIRModel
-from ..instantir.pipeline import restore_instantir
-from ..instantir.settings import InstantSettings
-from ..restoration.canvas import resize
-from ..sdxl.vae import from_unit, to_unit
-from ..supir.model import SupirModel
-from ..supir.pipeline import restore
-from ..supir.settings import PRESETS
+from ..files.pictures import read_picture, write_picture
+from ..restoration.canvas import middle, resize
+from ..restoration.transparency import opaque
 from .config import TrainingConfig
-from .data import Batch, Pictures
-from .instantir_stages import AggregatorStage, DCPStage, PreviewerStage
-from .losses import noised
-from .stages import AdaptorStage, DREncoderStage, Stage, decode, encode
+from .data import Batch, latent_noise
+from .loop import Loop
+from .stages import Stage
 
 LEVEL = 500
 """Training noise level from which the networks that do not restore alone have to find the picture."""
@@ -39,81 +29,35 @@ class HeldOut:
     """
 
     def __init__(self, config: TrainingConfig):
-        self.config = config
-        pictures = Pictures(config.held_out)
-        self.captions = pictures.captions
-        self.originals = [_middle(pictures.read(number), config.side) for number in range(len(pictures))]
-        setting = SETTINGS[config.held_out_damage]
-        self.damaged = [degrade(original, setting, seed) for seed, original in enumerate(self.originals)]
+        side, self.batches = config.side, []
+        for number, (path, caption) in enumerate(captioned_pictures(config.held_out)):
+            picture = opaque(read_picture(path))
+            short = min(picture.shape[2:])
+            clean = resize(middle(picture, (short, short)), (side, side))
+            damaged = enlarged(damage(clean, config.held_out_damage, number), (side, side))
+            told = [caption], latent_noise(number, side)[None], torch.tensor([LEVEL]), torch.tensor([True])
+            self.batches.append(Batch({"clean": clean, "damaged": damaged}, *told, step=config.steps))
 
     @torch.no_grad()
-    def measure(self, loop: Any, step: int) -> None:
+    def measure(self, stage: Stage, loop: Loop, step: int) -> None:
         """Restore all on the main process, log the distances, and write a sheet: enlarged, restored, original."""
-        accelerator, side = loop.accelerator, self.config.side
+        from accelerate.utils import send_to_device
+
+        accelerator = loop.accelerator
         if not accelerator.is_main_process:
             return
-        rows = []
-        distances: dict[str, list[float]] = {"psnr": [], "gmsd": [], "psnr_bicubic": []}
-        with accelerator.autocast():
-            for original, damaged, caption in zip(self.originals, self.damaged, self.captions, strict=True):
-                restored = restored_by(loop.module, damaged, original, caption, accelerator.device)
-                enlarged = resize(damaged, (side, side))
-                distances["psnr"].append(psnr(restored, original))
-                distances["gmsd"].append(gmsd(restored, original))
-                distances["psnr_bicubic"].append(psnr(enlarged, original))
-                rows.append(torch.cat([enlarged, restored, original], dim=3))
+        rows, distances = [], []
+        for batch in self.batches:
+            clean, damaged = batch.tensors["clean"], batch.tensors["damaged"]
+            with accelerator.autocast():
+                restored = stage.restored(send_to_device(batch, accelerator.device)).cpu()
+            distances.append((psnr(restored, clean), gmsd(restored, clean), psnr(damaged, clean)))
+            rows.append(torch.cat([damaged, restored, clean], dim=3))
         sheet = torch.cat(rows, dim=2)[0]
         write_picture(loop.folder / "held_out" / f"step_{step:06}.png", sheet)
-        means = {f"held_out_{name}": float(np.mean(values)) for name, values in distances.items()}
+        names = ("held_out_psnr", "held_out_gmsd", "held_out_psnr_bicubic")
+        means = dict(zip(names, np.mean(distances, axis=0).tolist(), strict=True))
         loop.log(step, **means)
-        loop.report(f"step {step}, held out: " + ", ".join(f"{name} {value:.3f}" for name, value in means.items()))
+        loop.report(f"step {step}: " + ", ".join(f"{name} {value:.3f}" for name, value in means.items()))
         for tracker in accelerator.trackers:
             tracker.log_images({"held_out": sheet[None].numpy()}, step=step)
-
-
-def restored_by(stage: Stage, damaged: Tensor, original: Tensor, caption: str, device: torch.device) -> Tensor:
-    """What a stage makes of a picture, ``(1, 3, side, side)`` in [0, 1].
-
-    The adaptor and the aggregator restore, the encoder's latent is decoded. The adapter and the previewer are shown the
-    original at a middle noise level, as the picture is not theirs to place.
-    """
-    side, frozen = original.shape[-1], stage.frozen
-    enlarged = (resize(damaged, (side, side)) * 255).round() / 255
-    if isinstance(stage, DREncoderStage):
-        z = encode(frozen.vae, from_unit(enlarged.to(device)), stage.encoder)
-        return to_unit(decode(frozen.vae, z)).cpu()
-    if isinstance(stage, AdaptorStage):
-        settings = replace(PRESETS[stage.config.held_out_preset], steps=stage.config.held_out_steps, min_side=side)
-        parts = {"unet": frozen.unet, "vae": frozen.vae, "text": frozen.text, "dr_encoder": frozen.dr_encoder}
-        model = SupirModel(**parts, adaptor=stage.adaptor, device=device, files=(), memory="full")
-        return restore(model, damaged, settings, scale=1.0, size=(side, side), caption=caption).image
-    if isinstance(stage, AggregatorStage):
-        parts = {name: getattr(frozen, name) for name in ("unet", "vae", "text", "adapter", "previewer", "dino")}
-        model = InstantIRModel(**parts, aggregator=stage.aggregator, device=device, files=(), memory="full")
-        settings = InstantSettings(steps=stage.config.held_out_steps, min_side=side)
-        return restore_instantir(model, damaged, settings, size=(side, side), caption=caption).image
-    assert isinstance(stage, (DCPStage, PreviewerStage))
-    return to_unit(decode(frozen.vae, found_again(stage, enlarged, original, device))).cpu()
-
-
-def found_again(stage: DCPStage | PreviewerStage, enlarged: Tensor, original: Tensor, device: torch.device) -> Tensor:
-    """The latent that a stage finds in noise, of a picture whose damaged form DINOv2 sees."""
-    tensors = {"clean": original.to(device), "damaged": enlarged.to(device)}
-    batch = Batch(
-        0, tensors, [""], [0], torch.tensor([LEVEL], device=device), torch.ones(1, dtype=torch.bool, device=device)
-    )
-    z = stage.encoded(batch)
-    x, sigma = noised(z["target"], batch.index, batch.noise(z["target"]))
-    features, text = stage.perceived(batch, z), stage.conditions(batch, z)
-    if isinstance(stage, PreviewerStage):
-        return stage.preview(x, batch.index, features, text)
-    eps = stage.predict(stage.frozen.unet, stage.adapter, x, batch.index, features, text)
-    return x * (1 + sigma**2).sqrt() - sigma * eps.float()
-
-
-def _middle(picture: Tensor, side: int) -> Tensor:
-    """The square in the middle, resized to a side."""
-    height, width = picture.shape[2:]
-    short = min(height, width)
-    top, left = (height - short) // 2, (width - short) // 2
-    return resize(picture[..., top : top + short, left : left + short], (side, side))

@@ -6,7 +6,9 @@ import importlib.util
 import json
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,8 +16,9 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
-from .config import Pace
+from .config import TrainingConfig
 
 KEPT = 2
 """Checkpoints that are kept."""
@@ -25,135 +28,140 @@ class CheckpointError(OSError):
     """A checkpoint could not be written; the last whole one is still there."""
 
 
-class Averaged:
-    """Weights averaged over the steps, in main memory, for accelerate to keep in its checkpoints."""
+class Averaged(AveragedModel):
+    """Weights averaged over the updates, in main memory; early ones are forgotten faster. Without decay there are none."""
 
-    def __init__(self, module: nn.Module, decay: float, every: int):
-        self.decay, self.every = decay, every
-        self.learnt = [parameter for parameter in module.parameters() if parameter.requires_grad]
-        self.means = [parameter.detach().float().cpu().clone() for parameter in self.learnt] if decay else []
+    def __init__(self, module: nn.Module, decay: float):
+        learnt = [parameter for parameter in module.parameters() if parameter.requires_grad]
 
-    @torch.no_grad()
-    def update(self, step: int, last: bool = False) -> None:
-        """Take in the weights after a step; early ones are forgotten faster."""
-        if not self.decay or (step % self.every and not last):
-            return
-        count = step / self.every
-        share = 1 - min(self.decay**self.every, count / (count + 10))
-        for mean, now in zip(self.means, self.learnt, strict=True):
-            mean.lerp_(now.detach().float().cpu(), share)
+        def mean(mean: Tensor, now: Tensor, count: Any) -> Tensor:
+            return mean.lerp(now, 1 - min(decay, (1 + count.item()) / (11 + count.item())))
+
+        super().__init__(nn.ParameterList(learnt if decay else []), torch.device("cpu"), mean)
+        self.learnt = learnt if decay else []  # a plain list: of these nothing is kept
+
+    def update(self) -> None:
+        """Take in the weights as they are now."""
+        self.update_parameters(nn.ParameterList(self.learnt))
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
         """Have the averaged weights in place of those that learn."""
-        now = [parameter.detach().cpu().clone() for parameter in self.learnt] if self.decay else []
+        self._swap()
         try:
-            self._put(self.means)
             yield
         finally:
-            self._put(now)
+            self._swap()
 
     @torch.no_grad()
-    def _put(self, values: list[Tensor]) -> None:
-        for parameter, value in zip(self.learnt if values else [], values, strict=True):
-            parameter.copy_(value)
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"means": self.means}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.means = state["means"]
+    def _swap(self) -> None:
+        for mean, now in zip(self.parameters(), self.learnt, strict=True):
+            learnt = now.cpu().clone()
+            now.copy_(mean)
+            mean.copy_(learnt)
 
 
 class Loop:
     """A module that learns.
 
     Args:
-        module: its ``forward`` gives the loss of a batch.
-        pace: how long and how fast.
+        config: how long and how fast.
         folder: for checkpoints and log.
         report: takes lines for people.
-        accelerator: from ``accelerator_for``, made here where none is given.
 
     Attributes:
         accelerator: accelerate's, which knows device and processes.
     """
 
-    def __init__(
-        self, module: nn.Module, pace: Pace, folder: Path, report: Callable[[str], None], accelerator: Any = None
-    ):
-        self.pace, self.folder = pace, folder
-        folder.mkdir(parents=True, exist_ok=True)
-        self.accelerator = accelerator or accelerator_for(pace, folder)
-        self.report = report if self.accelerator.is_main_process else _silent
-        self.model = self.accelerator.prepare(module)
-        self.optimizer = self.accelerator.prepare(optimizer_of(self.model, pace, self.accelerator.device))
-        self.averaged = Averaged(self.model, pace.ema, pace.ema_every)
-        self.accelerator.register_for_checkpointing(self.averaged)
-        if self.accelerator.log_with:
-            self.accelerator.init_trackers("log")
-        elif pace.tracker != "none":
-            self.report(f"{pace.tracker} is not installed, so there is only log.jsonl: pip install {pace.tracker}")
+    def __init__(self, config: TrainingConfig, folder: Path, report: Callable[[str], None]):
+        from accelerate import Accelerator
+        from accelerate.utils import AutocastKwargs
 
-    @property
-    def module(self) -> Any:
-        """What learns, as it was given."""
-        return self.accelerator.unwrap_model(self.model)
+        self.config, self.folder, self._report = config, folder, report
+        folder.mkdir(parents=True, exist_ok=True)
+        known = importlib.util.find_spec(config.tracker) is not None
+        self.accelerator = Accelerator(
+            mixed_precision="bf16" if config.precision == "bf16" else "no",
+            gradient_accumulation_steps=config.accumulate,
+            kwargs_handlers=[AutocastKwargs(cache_enabled=False)],  # it would hold a second copy of all weights
+            log_with=config.tracker if known else None,
+            project_dir=folder,
+        )
+        if known:
+            self.accelerator.init_trackers("log")
+        elif config.tracker != "none":
+            self.report(f"{config.tracker} is not installed, so there is only log.jsonl: pip install {config.tracker}")
+
+    def prepare(self, module: nn.Module) -> None:
+        """Take what is to learn: a module whose ``forward`` gives the loss of a batch."""
+        self.model = self.accelerator.prepare(module)
+        self.optimizer = self.accelerator.prepare(optimizer_of(self.model, self.config, self.accelerator.device))
+        self.averaged = Averaged(self.model, self.config.ema**self.config.ema_every)
+        self.accelerator.register_for_checkpointing(self.averaged)
+
+    def report(self, line: str) -> None:
+        """Say a line; the main process speaks for all."""
+        if self.accelerator.is_main_process:
+            self._report(line)
 
     def run(self, batch: Callable[[int], Any], after: Callable[[int], None] | None = None) -> None:
         """Go on from the last checkpoint, if there is one, to the last step.
 
         Args:
-            batch: gives a batch by its number, of which a step takes ``accumulate``.
+            batch: gives a batch by its number, of which a step takes ``accumulate``; called ahead, in threads.
             after: is called after each step.
 
         Raises:
             CheckpointError: a checkpoint cannot be written.
             FloatingPointError: the loss is not finite.
         """
-        losses: list[Tensor] = []
+        config, losses = self.config, []
         done, began = self.resume(), time.monotonic()
-        for step in range(done + 1, self.pace.steps + 1):
-            losses.append(self._step(step, batch))
-            self.averaged.update(step, step == self.pace.steps)
-            if step % self.pace.report_every == 0 or step == self.pace.steps:
+        numbers = range(done * config.accumulate, config.steps * config.accumulate)
+        batches = ahead(batch, numbers, config.workers)
+        for step in range(done + 1, config.steps + 1):
+            losses.append(self._step(step, batches))
+            if step % config.ema_every == 0 or step == config.steps:
+                self.averaged.update()
+            if step % config.report_every == 0 or step == config.steps:
                 self._tell(step, losses, (time.monotonic() - began) / (step - done))
             if after:
                 after(step)
-            if step % self.pace.checkpoint_every == 0 or step == self.pace.steps:
+            if step % config.checkpoint_every == 0 or step == config.steps:
                 self.save(step)
         self.accelerator.end_training()
 
-    def _step(self, step: int, batch: Callable[[int], Any]) -> Tensor:
+    def _step(self, step: int, batches: Iterator[Any]) -> Tensor:
         """One step of the optimiser; gives the loss, still on the device."""
+        from accelerate.utils import send_to_device
+
+        accelerator, config = self.accelerator, self.config
         for group in self.optimizer.param_groups:
-            group["lr"] = self.pace.rate_at(step)
-        total = torch.zeros((), device=self.accelerator.device)
-        for part in range(self.pace.accumulate):
-            with self.accelerator.accumulate(self.model):
-                loss = self.model(batch((step - 1) * self.pace.accumulate + part))
-                self.accelerator.backward(loss)
-                if self.accelerator.sync_gradients and self.pace.clip:
-                    self.accelerator.clip_grad_norm_(self.model.parameters(), self.pace.clip)
+            group["lr"] = config.rate_at(step)
+        total = torch.zeros((), device=accelerator.device)
+        for _ in range(config.accumulate):
+            with accelerator.accumulate(self.model):
+                loss = self.model(send_to_device(next(batches), accelerator.device))
+                accelerator.backward(loss)
+                if accelerator.sync_gradients and config.clip:
+                    accelerator.clip_grad_norm_(self.model.parameters(), config.clip)
                 self.optimizer.step()
                 self.optimizer.zero_grad()
-            total += loss.detach() / self.pace.accumulate
+            total += loss.detach() / config.accumulate
         return total
 
     def _tell(self, step: int, losses: list[Tensor], seconds: float) -> None:
         """Say the mean loss since the last time."""
-        mean = self.accelerator.reduce(torch.stack(losses).mean(), "mean").item()
+        loss, rate = self.accelerator.reduce(torch.stack(losses).mean(), "mean"), self.config.rate_at(step)
         losses.clear()
-        if mean != mean or abs(mean) == float("inf"):
+        if not loss.isfinite():
             raise FloatingPointError(
-                f"the loss of step {step} is {mean}; go on from the last checkpoint with a smaller rate, which now is "
-                f"{self.pace.rate_at(step):g}"
+                f"the loss of step {step} is {loss.item()}; go on from the last checkpoint with a smaller rate, which now "
+                f"is {rate:g}"
             )
-        left = (self.pace.steps - step) * seconds
-        self.report(
-            f"step {step} of {self.pace.steps}, loss {mean:.5f}, {seconds:.2f} s a step, {left / 3600:.1f} h left"
-        )
-        self.log(step, loss=mean, rate=self.pace.rate_at(step))
+        steps, left = self.config.steps, (self.config.steps - step) * seconds / 3600
+        self.report(f"step {step} of {steps}, loss {loss.item():.5f}, {seconds:.2f} s a step, {left:.1f} h left")
+        self.log(step, loss=loss.item(), rate=rate)
 
     def log(self, step: int, **numbers: float) -> None:
         """Write numbers to the log and the tracker."""
@@ -164,15 +172,15 @@ class Loop:
 
     def save(self, step: int) -> None:
         """Write a checkpoint, whole or not at all, and remove those before the last."""
-        target = self._checkpoints / f"step_{step}"
-        part = self._checkpoints / ".part"
-        if self.accelerator.is_main_process:
+        main, folder = self.accelerator.is_main_process, self.folder / "checkpoints"
+        part, target = folder / ".part", folder / f"step_{step}"
+        if main:
             shutil.rmtree(part, ignore_errors=True)
         self.accelerator.wait_for_everyone()
         try:
             self.accelerator.save_state(str(part))
             self.accelerator.wait_for_everyone()
-            if self.accelerator.is_main_process:
+            if main:
                 shutil.rmtree(target, ignore_errors=True)
                 part.replace(target)
         except (OSError, RuntimeError, SafetensorError) as error:
@@ -183,16 +191,12 @@ class Loop:
                 f"{target}: the checkpoint could not be written ({' '.join(str(error).split())}); {kept}. Make room, then "
                 "the same command goes on"
             ) from error
-        for old in self.checkpoints()[KEPT:] if self.accelerator.is_main_process else []:
+        for old in self.checkpoints()[KEPT:] if main else []:
             shutil.rmtree(old, ignore_errors=True)
-
-    @property
-    def _checkpoints(self) -> Path:
-        return self.folder / "checkpoints"
 
     def checkpoints(self) -> list[Path]:
         """The whole checkpoints, the newest first."""
-        return sorted(self._checkpoints.glob("step_*"), key=_step_of, reverse=True)
+        return sorted((self.folder / "checkpoints").glob("step_*"), key=_step_of, reverse=True)
 
     def resume(self) -> int:
         """Load the last checkpoint; gives its step, 0 where there is none."""
@@ -203,47 +207,35 @@ class Loop:
         self.report(f"going on from {newest}")
         return _step_of(newest)
 
-    def weights(self) -> dict[str, Tensor]:
-        """State dict of what learns, from all processes; inside of ``averaged.in_place()`` the averaged one."""
-        return self.accelerator.get_state_dict(self.model)
+
+def ahead(make: Callable[[int], Any], numbers: Iterable[int], workers: int) -> Iterator[Any]:
+    """What a function gives of each number in turn, made in threads before it is asked for; its errors come in turn too."""
+    coming: deque[Future[Any]] = deque()
+    with ThreadPoolExecutor(workers) as threads:
+        for number in numbers:
+            coming.append(threads.submit(make, number))
+            if len(coming) > workers:
+                yield coming.popleft().result()
+        yield from (future.result() for future in coming)
 
 
-def accelerator_for(pace: Pace, folder: Path) -> Any:
-    """Accelerate's Accelerator, which knows device and processes."""
-    from accelerate import Accelerator
-    from accelerate.utils import AutocastKwargs
-
-    return Accelerator(
-        mixed_precision="bf16" if pace.precision == "bf16" else "no",
-        gradient_accumulation_steps=pace.accumulate,
-        kwargs_handlers=[AutocastKwargs(cache_enabled=False)],  # it would hold a second copy of all weights
-        log_with=pace.tracker if importlib.util.find_spec(pace.tracker) else None,
-        project_dir=folder,
-    )
-
-
-def optimizer_of(model: nn.Module, pace: Pace, device: torch.device) -> torch.optim.Optimizer:
+def optimizer_of(model: nn.Module, config: TrainingConfig, device: torch.device) -> torch.optim.Optimizer:
     """AdamW over what learns.
 
     Raises:
         ValueError: 8 bits were asked for and there is no GPU, or bitsandbytes is missing.
     """
-    learnt = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    settings: dict[str, Any] = {"lr": pace.rate, "weight_decay": pace.weight_decay}
-    if not pace.eight_bit:
-        return torch.optim.AdamW(learnt, **settings)
-    if device.type == "cpu":
+    kind: Any = torch.optim.AdamW
+    if config.eight_bit and device.type == "cpu":
         raise ValueError("eight_bit = true needs a GPU, and there is none; leave it out")
-    try:
-        from bitsandbytes.optim import AdamW8bit  # type: ignore[attr-defined]
-    except ImportError as error:
-        raise ValueError('eight_bit = true needs bitsandbytes: pip install -e ".[train]"') from error
-    return AdamW8bit(learnt, **settings)
+    if config.eight_bit:
+        try:
+            from bitsandbytes.optim import AdamW8bit as kind  # type: ignore[attr-defined,no-redef]
+        except ImportError as error:
+            raise ValueError('eight_bit = true needs bitsandbytes: pip install -e ".[train]"') from error
+    learnt = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    return kind(learnt, lr=config.rate, weight_decay=config.weight_decay)
 
 
 def _step_of(path: Path) -> int:
     return int(path.name.removeprefix("step_"))
-
-
-def _silent(line: str) -> None:
-    """Say nothing: the main process speaks for all."""

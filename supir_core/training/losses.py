@@ -7,16 +7,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..evaluation.metrics import gradient_deviation
-from ..sdxl.schedule import training_sigmas
 
 HUBER = 1e-3
 """Constant of the pseudo-Huber distance of consistency distillation (Luo et al. 2023, LCM)."""
-
-
-def noised(z: Tensor, index: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-    """Latents at training noise levels ``index`` ``(B,)``, as the UNet gets them, and the levels, ``(B, 1, 1, 1)``."""
-    sigma = training_sigmas().to(z)[index][:, None, None, None]
-    return (z + sigma * noise) / (sigma**2 + 1).sqrt(), sigma
 
 
 def noise_loss(predicted: Tensor, noise: Tensor, sigma: Tensor, kind: str = "velocity") -> Tensor:
@@ -29,25 +22,16 @@ def noise_loss(predicted: Tensor, noise: Tensor, sigma: Tensor, kind: str = "vel
 
 
 def robust_loss(from_damaged: Tensor, from_clean: Tensor, clean: Tensor, perceived: float = 0.0) -> Tensor:
-    """||D(E_dr(x_LQ)) - D(E_dr(x_GT))||^2 (Yu et al. 2024, eq. 1), with an anchor.
+    """||D(E_dr(x_LQ)) - D(E_dr(x_GT))||^2 (Yu et al. 2024, eq. 1), with an anchor; all ``(B, 3, H, W)`` in [-1, 1].
 
     That loss alone is content with an encoder that sees nothing; the anchor holds both decodes to x_GT. To the anchor
-    may belong GMSD, which rose while squared error alone fell.
-
-    Args:
-        from_damaged: D(E_dr(x_LQ)), ``(B, 3, H, W)`` in [-1, 1].
-        from_clean: D(E_dr(x_GT)) of the first rows; with none of them only the anchor is left.
-        clean: x_GT, shaped as ``from_damaged``.
-        perceived: weight of GMSD.
+    may belong GMSD with a weight of ``perceived``, which rose while squared error alone fell.
     """
-    few = len(from_clean)
     anchor = F.mse_loss(from_damaged, clean)
     if perceived:
         with torch.autocast(clean.device.type, enabled=False):  # in [-1, 1] gradients are twice those in [0, 1]
             anchor = anchor + perceived * gradient_deviation(from_damaged / 2, clean / 2).mean()
-    if not few:
-        return anchor
-    return F.mse_loss(from_damaged[:few], from_clean) / 2 + anchor + F.mse_loss(from_clean, clean[:few]) / 2
+    return F.mse_loss(from_damaged, from_clean) / 2 + anchor + F.mse_loss(from_clean, clean) / 2
 
 
 def consistency_loss(student: Tensor, target: Tensor) -> Tensor:

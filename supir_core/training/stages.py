@@ -1,181 +1,164 @@
-"""What each stage of SUPIR's training learns, and by which loss (Yu et al. 2024, section 3)."""
+"""What a stage is, and what those of SUPIR's training learn, by which loss (Yu et al. 2024, section 3)."""
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from ..files.checkpoint import open_checkpoint
+from ..files.kinds import SUPIR
 from ..sdxl.conditioning import Conditioning
-from ..sdxl.config import LATENT_SCALE
-from ..sdxl.model import FIRST_STAGE, UNET
-from ..sdxl.text import TextEncoders
-from ..sdxl.unet import UNet
-from ..sdxl.vae import VAE, Encoder, from_unit
-from ..supir.adaptor import Adaptor
+from ..sdxl.large_vae import WHOLE
+from ..sdxl.recomputed import recompute
+from ..sdxl.schedule import noised
+from ..sdxl.vae import from_unit, to_unit
+from ..supir.model import SupirModel, published_weights
+from ..supir.pipeline import restore
+from ..supir.settings import PRESETS, Settings
 from .config import TrainingConfig
 from .data import Batch, Tensors
-from .losses import noise_loss, noised, robust_loss
-from .starts import checkpointed
-
-
-class Frozen:
-    """Networks that do not learn. No module registers them, so that none is averaged, sharded or saved."""
-
-    def __init__(self, **networks: Any):
-        self.__dict__.update(networks)
-
-    def __getattr__(self, name: str) -> Any:
-        """Only for the type checker and for names that are not there."""
-        raise AttributeError(name)
-
-
-def texts_of(frozen: Frozen, batch: Batch) -> Conditioning:
-    """The prompts of a batch, a row each."""
-    return Conditioning.concatenate(frozen.text.encode(batch.texts))
+from .losses import noise_loss, robust_loss
+from .networks import networks_of
 
 
 class Stage(nn.Module):
-    """What learns, as a module whose ``forward`` gives the loss of a batch.
+    """Networks, one of which learns; ``forward`` gives the loss of a batch.
 
     Attributes:
         config: of the training.
-        frozen: what does not learn.
+        networks: all by name.
+        learns: that which learns. It alone is registered, so that no other is averaged, sharded or saved.
     """
 
-    cached = True
+    learner: ClassVar[str]
+    """Name of the network that learns."""
+    needs: ClassVar[tuple[str, ...]]
+    """Names of the others."""
+    cached: ClassVar[bool] = True
     """Whether the loss needs latents alone, not pictures."""
+    words: ClassVar[Any] = Settings()
+    """The method's settings, of which ``positive`` and ``negative`` are the quality words."""
 
-    def __init__(self, config: TrainingConfig, frozen: Frozen):
+    def __init__(self, config: TrainingConfig, **networks: Any):
         super().__init__()
-        self.config, self.frozen = config, frozen
+        self.config, self.networks = config, SimpleNamespace(**networks)
+        self.learns = networks[self.learner].train().requires_grad_(True)
+        if config.checkpointing:
+            recompute(*networks.values())
+
+    @classmethod
+    def build(cls, config: TrainingConfig) -> Stage:
+        """The stage with its networks in float32 on the CPU; raises what ``networks_of`` does."""
+        return cls(config, **networks_of(config, (*cls.needs, cls.learner), cls.learner))
 
     def place(self, device: torch.device) -> None:
         """Move what does not learn to a device, in bfloat16 where that is computed in."""
         dtype = torch.bfloat16 if self.config.precision == "bf16" else torch.float32
-        for network in vars(self.frozen).values():
-            network.to(device, dtype).eval().requires_grad_(False)
+        for name in self.needs:
+            getattr(self.networks, name).to(device, dtype).eval().requires_grad_(False)
 
     def encode(self, pictures: Tensors) -> Tensors:
         """What the loss needs of clean and damaged pictures, row by row: it may be kept in a cache."""
         return pictures
 
-    def published(self, state: Tensors) -> Tensors:
-        """The weights' file, by its published keys, from this module's state dict."""
+    def text(self, batch: Batch) -> Conditioning:
+        """The prompts of a batch, a row each."""
+        return Conditioning.concatenate(self.networks.text.encode(batch.texts))
+
+    @torch.no_grad()
+    def given(self, batch: Batch) -> Tensors:
+        """All that the networks are told: what ``encode`` gives, here or in the cache, and the text."""
+        z = self.encode(batch.tensors) if "clean" in batch.tensors else batch.tensors
+        text = self.text(batch)
+        return z | {"context": text.context, "vector": text.vector}
+
+    def restored(self, batch: Batch) -> Tensor:
+        """What the stage makes of held-out pictures, whose texts are their captions, ``(B, 3, side, side)`` in [0, 1]."""
         raise NotImplementedError
 
-    def encoded(self, batch: Batch) -> Tensors:
-        """The batch's own tensors where they come from the cache, else ``encode`` of them."""
-        if "clean" not in batch.tensors:
-            return batch.tensors
-        with torch.no_grad():
-            return self.encode(batch.tensors)
+    def published(self, state: Tensors) -> Tensors:
+        """The weights' file, by its published keys, from the state dict of what learns."""
+        return state
 
 
 class DREncoderStage(Stage):
-    """The degradation-robust encoder, by what the fixed decoder makes of it.
+    """The degradation-robust encoder, by what the fixed decoder makes of it."""
 
-    Args:
-        config: of the training.
-        encoder: what learns.
-        vae: the VAE.
-        others: the other tensors of the weights' file, by their published keys.
-    """
-
-    cached = False
-
-    def __init__(self, config: TrainingConfig, encoder: Encoder, vae: VAE, others: Tensors):
-        super().__init__(config, Frozen(vae=vae))
-        self.encoder = encoder.train().requires_grad_(True)
-        self.others = others
-        if config.checkpointing:
-            checkpointed(encoder, vae.decoder)
+    learner, needs, cached = "dr_encoder", ("vae",), False
 
     def forward(self, batch: Batch) -> Tensor:
         clean, damaged = (from_unit(batch.tensors[name]) for name in ("clean", "damaged"))
-        vae: VAE = self.frozen.vae
-        decoded = decode(vae, encode(vae, torch.cat([damaged, clean]), self.encoder)).float()
-        of_damaged, of_clean = decoded.chunk(2)
+        of_damaged, of_clean = self._decoded(torch.cat([damaged, clean])).float().chunk(2)
         return robust_loss(of_damaged, of_clean, clean, self.config.perceived)
 
+    def restored(self, batch: Batch) -> Tensor:
+        return to_unit(self._decoded(from_unit(batch.tensors["damaged"])))
+
+    def _decoded(self, pictures: Tensor) -> Tensor:
+        vae = self.networks.vae
+        return vae.decode(vae.encode(pictures.to(vae.dtype), self.learns, WHOLE).to(vae.dtype), WHOLE)
+
     def published(self, state: Tensors) -> Tensors:
-        encoder = {f"{FIRST_STAGE}denoise_encoder.{key.removeprefix('encoder.')}": t for key, t in state.items()}
-        return self.others | encoder
+        others: Tensors = {}
+        if self.config.supir:
+            file, parts = open_checkpoint(self.config.supir, SUPIR), ("control_model.", "project_modules.")
+            others = file.tensors(key for key in file.shapes if key.startswith(parts))
+        return published_weights(others, state)
 
 
-class AdaptorStage(Stage):
-    """Adaptor and connectors on the frozen UNet, by the diffusion loss.
-
-    Args:
-        config: of the training.
-        adaptor: what learns.
-        unet: the frozen UNet.
-        vae: the VAE.
-        dr_encoder: the degradation-robust encoder.
-        text: the text encoders.
-        new: the adaptor begins now, so that its strength has to rise.
-    """
-
-    def __init__(
-        self,
-        config: TrainingConfig,
-        adaptor: Adaptor,
-        unet: UNet,
-        vae: VAE,
-        dr_encoder: Encoder,
-        text: TextEncoders,
-        new: bool,
-    ):
-        super().__init__(config, Frozen(unet=unet, vae=vae, dr_encoder=dr_encoder, text=text))
-        self.adaptor = adaptor.train().requires_grad_(True)
-        self.ramp = config.ramp if new else 0
-        if config.checkpointing:
-            checkpointed(adaptor, unet)
-
-    def strength_at(self, step: int) -> float:
-        """Strength of the adaptor at a step: 0 before the first, 1 after the ramp."""
-        return min(1.0, step / self.ramp) if self.ramp else 1.0
-
-    def encode(self, pictures: Tensors) -> Tensors:
-        vae, dr_encoder = self.frozen.vae, self.frozen.dr_encoder
-        return {
-            "target": encode(vae, from_unit(pictures["clean"])).float(),
-            "z_lq": encode(vae, from_unit(pictures["damaged"]), dr_encoder).float(),
-        }
+class DiffusionStage(Stage):
+    """A stage that learns by the noise that is predicted."""
 
     def forward(self, batch: Batch) -> Tensor:
-        z = self.encoded(batch)
-        noise = batch.noise(z["target"])
-        x, sigma = noised(z["target"], batch.index, noise)
-        eps = self.predict(x, z["z_lq"], batch.index, texts_of(self.frozen, batch), self.strength_at(batch.step))
-        return noise_loss(eps, noise, sigma, self.config.loss)
+        z = self.given(batch)
+        x, sigma = noised(z["target"], batch.index, batch.noise)
+        return noise_loss(self.predict(x, z, batch), batch.noise, sigma, self.config.loss)
 
-    def predict(self, x: Tensor, z_lq: Tensor, index: Tensor, text: Conditioning, strength: float) -> Tensor:
-        """The noise that the UNet with the adaptor predicts."""
-        unet: UNet = self.frozen.unet
-        x, z_lq, context, y = (t.to(unet.dtype) for t in (x, z_lq, text.context, text.vector))
-        return unet(x, index, context, y, self.adaptor(z_lq, x, index, context, y, strength))
+    def predict(self, x: Tensor, z: Tensors, batch: Batch) -> Tensor:
+        """The predicted noise of latents as the UNet gets them, from what ``given`` gives."""
+        raise NotImplementedError
+
+    def restored(self, batch: Batch) -> Tensor:
+        """What is found again of the clean pictures in noise: to place a picture is not the work of every network."""
+        z = self.given(batch._replace(texts=[""] * len(batch.texts)))
+        x, sigma = noised(z["target"], batch.index, batch.noise)
+        eps = self.predict(x, z, batch).float()
+        vae = self.networks.vae
+        return to_unit(vae.decode((x * (1 + sigma**2).sqrt() - sigma * eps).to(vae.dtype), WHOLE))
+
+    def latent(self, pictures: Tensor, encoder: nn.Module | None = None) -> Tensor:
+        """The latents of pictures in [0, 1]."""
+        return self.networks.vae.encode(from_unit(pictures).to(self.networks.vae.dtype), encoder, WHOLE).float()
+
+
+class AdaptorStage(DiffusionStage):
+    """Adaptor and connectors on the frozen UNet, by the diffusion loss."""
+
+    learner, needs = "adaptor", ("unet", "vae", "dr_encoder", "text")
+
+    def strength_at(self, step: int) -> float:
+        """Strength of a new adaptor at a step: 0 before the first, 1 after the ramp; that of SUPIR weights is 1."""
+        return min(1.0, step / self.config.ramp) if self.config.ramp and not self.config.supir else 1.0
+
+    def encode(self, pictures: Tensors) -> Tensors:
+        z_lq = self.latent(pictures["damaged"], self.networks.dr_encoder)
+        return {"target": self.latent(pictures["clean"]), "z_lq": z_lq}
+
+    def predict(self, x: Tensor, z: Tensors, batch: Batch) -> Tensor:
+        unet = self.networks.unet
+        x, z_lq, context, y = (t.to(unet.dtype) for t in (x, z["z_lq"], z["context"], z["vector"]))
+        fusion = self.learns(z_lq, x, batch.index, context, y, self.strength_at(batch.step))
+        return unet(x, batch.index, context, y, fusion)
+
+    def restored(self, batch: Batch) -> Tensor:
+        config, (damaged, caption) = self.config, (batch.tensors["damaged"], batch.texts[0])
+        settings = replace(PRESETS[config.held_out_preset], steps=config.held_out_steps, min_side=config.side)
+        model = SupirModel(**vars(self.networks), device=damaged.device, files=(), memory="full")
+        return restore(model, damaged, settings, scale=1.0, caption=caption).image
 
     def published(self, state: Tensors) -> Tensors:
-        prefixes = {
-            "adaptor.control_model.": "model.control_model.",
-            "adaptor.project_modules.": f"{UNET}project_modules.",
-        }
-        published = {}
-        for key, tensor in state.items():
-            ours = next(prefix for prefix in prefixes if key.startswith(prefix))
-            published[prefixes[ours] + key.removeprefix(ours)] = tensor
-        encoder = self.frozen.dr_encoder.state_dict()
-        return published | {f"{FIRST_STAGE}denoise_encoder.{key}": tensor for key, tensor in encoder.items()}
-
-
-def encode(vae: VAE, pictures: Tensor, encoder: Encoder | None = None) -> Tensor:
-    """``VAE.encode`` in one piece, through which gradients flow."""
-    moments = (encoder or vae.encoder)(pictures.to(vae.dtype))
-    return vae.quant_conv(moments).chunk(2, dim=1)[0] * LATENT_SCALE
-
-
-def decode(vae: VAE, latents: Tensor) -> Tensor:
-    """``VAE.decode`` in one piece, through which gradients flow."""
-    return vae.decoder(vae.post_quant_conv(latents.to(vae.dtype) / LATENT_SCALE))
+        return published_weights(state, self.networks.dr_encoder.state_dict())

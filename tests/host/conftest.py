@@ -13,6 +13,7 @@ import tests  # noqa: F401 (ours, before ComfyUI's folder comes into the path, w
 
 from .inside import import_comfyui, load_pack, runner
 from .server import ComfyServer, add_placeholders, find_comfyui, make_base
+from .small_server import make_small_base
 
 COMFYUI = find_comfyui()
 
@@ -113,6 +114,15 @@ def server(comfyui, tmp_path_factory):
     with ComfyServer(comfyui, base) as server:
         lines = [line for line in server.log.splitlines() if "supir" in line.lower()]
         assert [line for line in lines if " seconds: " not in line] == [], server.log
+        yield server
+
+
+@pytest.fixture(scope="session")
+def small_server(comfyui, tmp_path_factory):
+    """The same with small weights, which any bundled workflow can be run with."""
+    base = tmp_path_factory.mktemp("small_server") / "base"
+    make_small_base(base, comfyui)
+    with ComfyServer(comfyui, base) as server:
         yield server
 
 

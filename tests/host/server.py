@@ -40,6 +40,9 @@ WEIGHTS = {
 }
 """The files that the workflows name, by folder."""
 
+VIDEO = "video.mp4"
+"""The video that a workflow names."""
+
 ENDS = ("execution_success", "execution_error", "execution_interrupted")
 START_SECONDS, STOP_SECONDS, RUN_SECONDS = 300, 30, 3600
 PREVIEW = b"\x00\x00\x00\x01"
@@ -63,7 +66,8 @@ def make_base(base: Path, comfyui: Path) -> None:
 
 
 def add_placeholders(base: Path) -> None:
-    """Empty files of the weights' names, for workflows that are looked at and not run."""
+    """Empty files of the names of weights and video, for workflows that are looked at and not run."""
+    (base / "input" / VIDEO).touch()
     for folder, names in WEIGHTS.items():
         (base / "models" / folder).mkdir(parents=True, exist_ok=True)
         for name in names:

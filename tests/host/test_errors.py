@@ -214,7 +214,7 @@ def test_a_latent_of_another_family_is_named(run, small, shape):
             z_center={"samples": latent},
         )
     with pytest.raises(ValueError, match="expected the latent of SDXL"):
-        module(small.pack, "nodes.sampling").run_sampler(small.model, [], [], latent, None, torch.ones(2), 1.0, 0)
+        module(small.pack, "nodes.sampling").run_sampler(small.model, [], [], latent, None, None, 1.0)
 
 
 def test_a_grey_picture_has_three_channels(pack):

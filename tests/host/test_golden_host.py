@@ -58,7 +58,7 @@ def test_a_published_sampling_run_comes_out(small, run, pack, monkeypatch, name)
     kind = "dpmpp_2m_sde" if "eta" in setting else "edm"
     (sampler,) = run("SupirSamplerSelect", sampler=kind, s_churn=setting.get("s_churn", 0), s_noise=setting["s_noise"])
     (sigmas,) = run("SupirScheduler", steps=setting["steps"], sampler=kind)
-    monkeypatch.setattr(module(pack, "nodes.sampling"), "churn_noise", lambda seed, x: draws(numbers))
+    monkeypatch.setattr(module(pack, "nodes.sampling"), "churn_noise", lambda seed, x, same: draws(numbers))
     out = small.sample(model, sampler, sigmas, numbers["noise"], positive=positive)
     assert relative_error(out, numbers["out"]) < SAMPLER
 

@@ -22,14 +22,13 @@ def test_the_adaptors_file_fits_comfyuis_supir_strictly(pack):
         theirs = SUPIR(device="meta", dtype=torch.float16, operations=comfy.ops.manual_cast)
         stage = AdaptorStage(
             TrainingConfig(checkpointing=False),
-            Adaptor(config),
-            UNet(unet_config("model.diffusion_model.")),
-            VAE(VAE_CONFIG),
-            Encoder(VAE_CONFIG),
+            adaptor=Adaptor(config),
+            unet=UNet(unet_config("model.diffusion_model.")),
+            vae=VAE(VAE_CONFIG),
+            dr_encoder=Encoder(VAE_CONFIG),
             text=None,
-            new=True,
         )
-    published = stage.published(stage.state_dict())
+    published = stage.published(stage.learns.state_dict())
     encoder = {key for key in published if key.startswith("first_stage_model.denoise_encoder.")}
     prefixes = {"model.control_model.": "control_model.", "model.diffusion_model.project_modules.": "project_modules."}
     renamed = comfy.utils.state_dict_prefix_replace(dict(published), prefixes, filter_keys=True)

@@ -1,15 +1,13 @@
 """Latents that are not of the picture are warned of, and no others."""
 
-import json
-
 import pytest
 import torch
 import torch.nn.functional as F
 
-from .demo_prompt import with_demo_weights
-from .server import ROOT
 from .small import module
 from .small_instantir import SmallInstant
+from .small_server import with_small_weights
+from .workflows import API, read
 
 WARNING = "neither empty nor like z_lq"
 FACE = (slice(6, 38), slice(36, 68))
@@ -123,27 +121,24 @@ def test_instantir_warns_too(pack, caplog):
     assert ["give the crop to InstantIR Apply" in text for text in warnings(caplog)] == [True]
 
 
-SUPIR_WORKFLOWS = [
-    path.stem
-    for path in sorted((ROOT / "workflows" / "api").glob("*.json"))
-    if not {"InstantIRApply", "SupirCaptioner"} & set(path.read_text(encoding="utf-8").split('"'))
-]
-"""Those that the demo weights can run without a captioner."""
+LITTLE = {
+    "SupirEncode": {"scale": 1.0, "min_side": 64},
+    "SupirRestore": {"preset": "demo", "scale": 1.0},
+    "SupirSampler": {"preset": "custom", "steps": 1, "tile": 64, "overlap": 32},
+    "SupirScheduler": {"steps": 1},
+    "BasicScheduler": {"steps": 1},
+    "SupirConditioning": {"line_per_tile": False},
+    "Tile": {"value": 64},
+    "Overlap": {"value": 32},
+    "InstantIRApply": {"scale": 1.0, "min_side": 64},
+    "InstantIRSampler": {"steps": 1},
+}
+"""Inputs with which a workflow has little to do."""
 
 
-@pytest.mark.parametrize("name", SUPIR_WORKFLOWS)
-def test_a_bundled_workflow_is_not_warned_of(server, name):
-    changes = {
-        "SupirEncode": {"scale": 1.0, "min_side": 64},
-        "SupirRestore": {"preset": "demo", "scale": 1.0},
-        "SupirSampler": {"preset": "custom", "steps": 1, "tile": 64, "overlap": 32},
-        "SupirScheduler": {"steps": 1},
-        "BasicScheduler": {"steps": 1},
-        "SupirConditioning": {"line_per_tile": False},
-    }
-    workflow = json.loads((ROOT / "workflows" / "api" / f"{name}.json").read_text(encoding="utf-8"))
-    if name != "demo":
-        workflow = with_demo_weights(workflow, changes)
-    run = server.run(workflow)
+@pytest.mark.parametrize("file", sorted(API.glob("*.json")), ids=lambda file: file.stem)
+def test_a_bundled_workflow_is_not_warned_of(small_server, file):
+    prompt, before = read(file), len(small_server.log)
+    run = small_server.run(prompt if file.stem == "demo" else with_small_weights(prompt, small_server.base, LITTLE))
     assert run.end == "execution_success", run.messages[-1]
-    assert WARNING not in server.log
+    assert WARNING not in small_server.log[before:]

@@ -41,7 +41,7 @@ PLANNED = {"tile": 0, "tile_least": 64}
 WITH = {"tile_least": PLANNED | {"tile_most": 128}, "tile_most": PLANNED, "tile_area": PLANNED}
 """What a setting needs beside it to have an effect."""
 
-SAME = {"tiles_per_call": 3, "vae_memory": 64}
+SAME = {"tiles_per_call": 3, "vae_memory": 64, "same_noise": True}
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +71,7 @@ def test_every_setting_changes_the_result(image, plain, name):
 
 
 @pytest.mark.parametrize("name", SAME)
-def test_memory_and_speed_leave_the_result_alone(image, plain, name):
+def test_memory_speed_and_other_pictures_leave_the_result_alone(image, plain, name):
     assert (image(replace(BASE, **{name: SAME[name]})) - plain).abs().max() < 1e-4
 
 
@@ -92,6 +92,7 @@ def test_memory_and_speed_leave_the_result_alone(image, plain, name):
         {"restoration_scale": -1.0},
         {"min_side": 0},
         {"shifting": 1},
+        {"same_noise": "yes"},
         {"positive": None},
     ],
 )

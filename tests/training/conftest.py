@@ -7,14 +7,22 @@ import torch
 from PIL import Image
 
 from supir_core.command.demo import SDXL_FILE, SUPIR_FILE, TOKENIZER_FOLDER, WEIGHTS
-from supir_core.training.build import build_stage, prompts_of
 from supir_core.training.config import STAGE_DEFAULTS, TrainingConfig
 from supir_core.training.data import Samples
+from supir_core.training.loop import Loop
+from supir_core.training.run import STAGES
 
 from ..small_instantir import small_networks, write_files
 
 SIDE = 64
 NAMES = ("coffee", "rocket")
+
+
+def learn(stage, folder, batch):
+    """Train a stage on batches by their numbers."""
+    loop = Loop(stage.config, folder, lambda line: None)
+    loop.prepare(stage)
+    loop.run(batch)
 
 
 @pytest.fixture(autouse=True)
@@ -90,8 +98,8 @@ def built(config):
 
     def build(stage, **changes):
         settings = config(stage, **changes)
-        made = build_stage(stage, settings)
+        made = STAGES[stage].build(settings)
         made.place(torch.device("cpu"))
-        return made, Samples(settings, prompts_of(stage))
+        return made, Samples(settings, made.words)
 
     return build

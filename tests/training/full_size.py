@@ -64,8 +64,8 @@ class Counter(TorchDispatchMode):
 
     def count(self, tensor):
         storage = tensor.untyped_storage()
-        if tensor.device.type == DEVICE and not hasattr(storage, "counted"):
-            storage.counted = True
+        if tensor.device.type == DEVICE and getattr(storage, "counted", None) is not self:
+            storage.counted = self
             self.now += storage.nbytes()
             self.peak = max(self.peak, self.now)
             weakref.finalize(storage, self.free, storage.nbytes())
@@ -74,14 +74,7 @@ class Counter(TorchDispatchMode):
         self.now -= size
 
 
-class Unseeded(Batch):
-    """A batch whose noise nobody draws."""
-
-    def noise(self, like):
-        return torch.empty_like(like)
-
-
-class Texts:
+class Texts(torch.nn.Module):
     """In place of the text encoders."""
 
     def encode(self, texts):
@@ -123,7 +116,7 @@ def adaptor_step(side, checkpointing=True):
             adaptor = Adaptor(unet_config("model.control_model."), attention=attention)
         weights = counter.now - frozen
         config = TrainingConfig(side=side, precision="bf16", checkpointing=checkpointing)
-        stage = AdaptorStage(config, adaptor, unet, vae, encoder, Texts(), new=True)
+        stage = AdaptorStage(config, adaptor=adaptor, unet=unet, vae=vae, dr_encoder=encoder, text=Texts())
         for network in (unet, vae, encoder):
             network.requires_grad_(False)
         _step(stage, side)
@@ -145,7 +138,7 @@ def _step(stage, side):
     torch.set_autocast_dtype(DEVICE, torch.bfloat16)
     torch.set_autocast_cache_enabled(False)
     try:
-        loss = stage(Unseeded(1, pictures, [""], [0], index, seen))
+        loss = stage(Batch(pictures, [""], torch.empty(1, 4, side // 8, side // 8, device=DEVICE), index, seen, step=1))
     finally:
         torch.set_autocast_enabled(DEVICE, False)
         torch.set_autocast_cache_enabled(True)

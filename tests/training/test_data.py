@@ -11,12 +11,12 @@ from PIL import Image
 from supir_core.command import cli
 from supir_core.command.demo import WEIGHTS
 from supir_core.files.pictures import UnreadablePictureError
-from supir_core.training.build import build_stage, prompts_of
-from supir_core.training.cache import fill
 from supir_core.training.config import as_toml, read_config
-from supir_core.training.data import Ahead, Samples
+from supir_core.training.data import Samples
+from supir_core.training.loop import ahead
+from supir_core.training.run import STAGES
 
-WORDS = prompts_of("adaptor")
+WORDS = STAGES["adaptor"].words
 
 
 def samples(config, **changes):
@@ -27,21 +27,25 @@ def test_a_sample_follows_from_its_number(config):
     first, second = (samples(config, crop_most=1.2) for _ in range(2))
     one, two = first.sample(5), second.sample(5)
     assert all(torch.equal(one.tensors[name], two.tensors[name]) for name in ("clean", "damaged"))
-    assert one[1:] == two[1:]
+    assert torch.equal(one.noise, two.noise)
+    assert (one.texts, one.index, one.seen) == (two.texts, two.index, two.seen)
     assert not torch.equal(one.tensors["damaged"], first.sample(7).tensors["damaged"])
 
 
 def test_two_processes_share_the_samples_of_one(config):
     one = samples(config, batch=2)
     two = [Samples(config("adaptor"), WORDS, process, 2) for process in (0, 1)]
-    seeds = [seed for half in two for seed in half.batch(3).seeds]
-    assert one.batch(3).seeds == seeds
+    noise = torch.cat([half.batch(3).noise for half in two])
+    assert torch.equal(one.batch(3).noise, noise)
 
 
 def test_every_round_shows_every_picture(config):
     drawn = samples(config, negative_share=0.0, drop_text=0.0, drop_caption=0.0)
     for round_ in range(3):
-        assert {drawn.sample(2 * round_ + place).text.partition(".")[0] for place in (0, 1)} == {"A coffee", "A rocket"}
+        assert {drawn.sample(2 * round_ + place).texts.partition(".")[0] for place in (0, 1)} == {
+            "A coffee",
+            "A rocket",
+        }
 
 
 def test_text_is_dropped_as_often_as_asked(config):
@@ -60,23 +64,23 @@ def test_a_negative_row_learns_what_is_damaged(config):
 def test_a_negative_row_learns_a_bad_picture_where_there_are_some(config, tmp_path):
     Image.new("RGB", (64, 64), (255, 0, 0)).save(tmp_path / "bad.png")
     sample = samples(config, negative_share=1.0, negatives=str(tmp_path)).sample(0)
-    assert torch.equal(sample.tensors["clean"][0, :, 0, 0], torch.tensor([1.0, 0, 0]))
+    assert torch.equal(sample.tensors["clean"][:, 0, 0], torch.tensor([1.0, 0, 0]))
 
 
 def test_the_cache_gives_what_the_encoder_makes(built, tmp_path):
     changes = {"cache": str(tmp_path / "cache"), "variants": 2}
     stage, drawn = built("adaptor", **changes)
-    live = drawn.sample(1)
+    live = drawn.batch(1)
     said = []
-    fill(drawn, stage, torch.device("cpu"), said.append)
-    kept = drawn.sample(1)
+    drawn.fill(stage, torch.device("cpu"), said.append)
+    kept = drawn.batch(1)
     with torch.no_grad():
         expected = stage.encode(live.tensors)
     assert all(torch.equal(kept.tensors[name], expected[name]) for name in expected)
     assert "encoding 8 of 8" in said[0]
     said.clear()
     again = Samples(drawn.config, WORDS)
-    fill(again, stage, torch.device("cpu"), said.append)
+    again.fill(stage, torch.device("cpu"), said.append)
     assert not said
 
 
@@ -86,11 +90,11 @@ def test_what_is_made_ahead_comes_in_order_and_with_its_errors():
             raise ValueError("three")
         return number
 
-    ahead = Ahead(make, 2)
-    assert [ahead(number) for number in range(3)] == [0, 1, 2]
+    made = ahead(make, range(5), 2)
+    assert [next(made) for _ in range(3)] == [0, 1, 2]
     with pytest.raises(ValueError, match=r"^three$"):
-        ahead(3)
-    ahead.close()
+        next(made)
+    assert list(ahead(make, range(3), 5)) == [0, 1, 2]
 
 
 # --- what is said
@@ -144,7 +148,7 @@ def test_a_config_is_read_back_as_it_was_written(config, tmp_path):
 @pytest.mark.parametrize(("stage", "file"), [("dr-encoder", "dr_encoder.toml"), ("adaptor", "adaptor.toml")])
 def test_the_demos_configs_build_their_stages(stage, file):
     settings = read_config(stage, WEIGHTS / file)
-    assert build_stage(stage, settings).config is settings
+    assert STAGES[stage].build(settings).config is settings
 
 
 @pytest.mark.parametrize(
@@ -167,7 +171,7 @@ def test_a_config_that_cannot_work_is_refused(text, said, tmp_path):
 @pytest.mark.parametrize(
     ("stage", "said"),
     [
-        ("adaptor", "name SUPIR weights to begin from"),
+        ("adaptor", "this stage needs a degradation-robust encoder or SUPIR weights; name it as dr_encoder"),
         ("instantir-previewer", "this stage needs an InstantIR adapter; name it as adapter"),
         ("dr-encoder", "this stage needs an SDXL checkpoint"),
     ],
@@ -175,4 +179,4 @@ def test_a_config_that_cannot_work_is_refused(text, said, tmp_path):
 def test_weights_that_a_stage_needs_are_asked_for(stage, said, config):
     missing = {"supir": "", "adapter": "", "sdxl": "" if stage == "dr-encoder" else config(stage).sdxl}
     with pytest.raises(ValueError, match=said):
-        build_stage(stage, config(stage, **missing))
+        STAGES[stage].build(config(stage, **missing))

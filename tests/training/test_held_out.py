@@ -8,12 +8,11 @@ import torch
 from supir_core.command import cli
 from supir_core.evaluation.metrics import psnr
 from supir_core.files.pictures import read_picture
-from supir_core.sdxl.vae import from_unit, to_unit
 from supir_core.training.config import Negatives
-from supir_core.training.loop import Loop
 from supir_core.training.negatives import worsened
 from supir_core.training.run import train
-from supir_core.training.stages import decode, encode
+
+from .conftest import learn
 
 
 @pytest.mark.parametrize(
@@ -57,9 +56,9 @@ def test_one_picture_is_learnt_by_heart(built, tmp_path):
     batch = samples.batch(0)
     clean, damaged = batch.tensors["clean"], batch.tensors["damaged"]
     before = stage(batch).item()
-    Loop(stage, stage.config, tmp_path, lambda line: None).run(lambda number: batch)
+    learn(stage, tmp_path, lambda number: batch)
     with torch.no_grad():
-        decoded = to_unit(decode(stage.frozen.vae, encode(stage.frozen.vae, from_unit(damaged), stage.encoder)))
+        decoded = stage.restored(batch)
         after = stage(batch).item()
     assert psnr(decoded, clean) >= psnr(damaged, clean) + 3
     assert after < 0.6 * before

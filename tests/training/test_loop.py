@@ -14,7 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from supir_core.training.config import Pace
+from supir_core.training.config import TrainingConfig
 from supir_core.training.loop import Averaged, CheckpointError, Loop
 from supir_core.training.run import train
 
@@ -117,8 +117,10 @@ class Line(torch.nn.Module):
 
 
 def loop(tmp_path, width=1, **changes):
-    pace = Pace(**{"steps": 4, "accumulate": 1, "rate": 0.1, "warmup": 0, "weight_decay": 0.0} | changes)
-    return Loop(Line(width), pace, tmp_path, silent)
+    pace = TrainingConfig(**{"steps": 4, "accumulate": 1, "rate": 0.1, "warmup": 0, "weight_decay": 0.0} | changes)
+    made = Loop(pace, tmp_path, silent)
+    made.prepare(Line(width))
+    return made
 
 
 def test_a_full_disk_leaves_the_last_whole_checkpoint(tmp_path):
@@ -156,17 +158,17 @@ def test_the_log_has_the_loss_of_every_report(tmp_path):
 
 def test_averaged_weights_take_the_place_of_the_others_for_a_while():
     line = Line()
-    averaged = Averaged(line, 0.5, 1)
+    averaged = Averaged(line, 0.5)
     for step in range(1, 60):
         line.weight.data.fill_(step)
-        averaged.update(step)
+        averaged.update()
     with averaged.in_place():
         assert line.weight.item() == pytest.approx(58, abs=1e-3)  # the mean lags by d / (1 - d)
     assert line.weight.item() == 59
 
 
 def test_the_rate_rises_and_falls():
-    pace = Pace(steps=110, warmup=10, rate=1.0, schedule="cosine")
+    pace = TrainingConfig(steps=110, warmup=10, rate=1.0, schedule="cosine")
     assert [pace.rate_at(step) for step in (5, 10, 60, 110)] == pytest.approx([0.5, 1, 0.5, 0])
 
 

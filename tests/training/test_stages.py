@@ -1,17 +1,20 @@
 """What each stage learns: its loss falls, and it begins where it should."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from supir_core.files.checkpoint import open_checkpoint
 from supir_core.instantir.model import load_adapter, load_aggregator, load_previewer
+from supir_core.sdxl.schedule import noised
 from supir_core.supir.model import load_adaptor, load_dr_encoder
-from supir_core.training.data import Batch
-from supir_core.training.loop import Loop
-from supir_core.training.losses import consistency_loss, noised, solver_step
-from supir_core.training.stages import texts_of
+from supir_core.training.data import Samples
+from supir_core.training.instantir_stages import InstantIRStage
+from supir_core.training.losses import consistency_loss, solver_step
 
 from ..small_instantir import RESAMPLER, small_networks
+from .conftest import learn
 
 FIXED = {"negative_share": 0.0, "drop_text": 0.0, "drop_caption": 0.0, "drop_picture": 0.0}
 
@@ -25,7 +28,7 @@ def trained(stage, samples, tmp_path, batches=1):
             return sum(stage(batch).item() for batch in few) / batches
 
     before = loss()
-    Loop(stage, stage.config, tmp_path, lambda line: None).run(lambda number: few[number % batches])
+    learn(stage, tmp_path, lambda number: few[number % batches])
     return before, loss()
 
 
@@ -44,7 +47,7 @@ def test_a_stage_lowers_its_loss(name, changes, most, built, demo_model, tmp_pat
         changes = changes | {"dr_encoder": str(demo_model.files[1])}
     stage, samples = built(name, **FIXED | {"checkpoint_every": 1000, "report_every": 1000} | changes)
     if name == "instantir-dcp":  # the demo's UNet attends too little for what an adapter says to count
-        stage.frozen.unet.load_state_dict(small_networks().unet.state_dict())
+        stage.networks.unet.load_state_dict(small_networks().unet.state_dict())
     before, after = trained(stage, samples, tmp_path)
     assert after < most * before
 
@@ -52,13 +55,11 @@ def test_a_stage_lowers_its_loss(name, changes, most, built, demo_model, tmp_pat
 def test_a_new_adaptor_begins_as_the_plain_unet(built, demo_model):
     stage, samples = built("adaptor", supir="", dr_encoder=str(demo_model.files[1]), ramp=5)
     batch = samples.batch(0)
-    z = stage.encoded(batch)
-    x, _ = noised(z["target"], batch.index, batch.noise(z["target"]))
-    text = texts_of(stage.frozen, batch)
+    z = stage.given(batch)
+    x, _ = noised(z["target"], batch.index, batch.noise)
     with torch.no_grad():
-        plain = stage.frozen.unet(x, batch.index, text.context, text.vector)
-        begun = stage.predict(x, z["z_lq"], batch.index, text, stage.strength_at(0))
-        later = stage.predict(x, z["z_lq"], batch.index, text, stage.strength_at(1))
+        plain = stage.networks.unet(x, batch.index, z["context"], z["vector"])
+        begun, later = (stage.predict(x, z, batch._replace(step=step)) for step in (0, 1))
     assert torch.equal(begun, plain)
     assert not torch.equal(later, plain)
 
@@ -70,8 +71,8 @@ def test_an_adaptor_of_supir_weights_begins_at_full_strength(built):
 
 def test_a_trimmed_adaptor_has_the_first_of_the_unets_blocks(built, demo_model):
     stage, _ = built("adaptor", supir="", dr_encoder=str(demo_model.files[1]), depth_share=0.5)
-    ours, theirs = stage.adaptor.control_model.state_dict(), stage.frozen.unet.state_dict()
-    assert stage.adaptor.control_model.config.input_depths == demo_model.unet.config.input_depths  # 0.5 of 1 is 1
+    ours, theirs = stage.learns.control_model.state_dict(), stage.networks.unet.state_dict()
+    assert stage.learns.control_model.config.input_depths == demo_model.unet.config.input_depths  # 0.5 of 1 is 1
     assert all(torch.equal(ours[key], theirs[key]) for key in ours if key in theirs)
 
 
@@ -79,19 +80,11 @@ def test_a_trimmed_adaptor_has_the_first_of_the_unets_blocks(built, demo_model):
 def test_new_branches_and_residuals_change_nothing(name, built):
     stage, samples = built(name)
     batch = samples.batch(0)
-    z = stage.encoded(batch)
-    features, text = stage.perceived(batch, z), stage.conditions(batch, z)
-    x, _ = noised(z["target"], batch.index, batch.noise(z["target"]))
-    adapter = stage.frozen.adapter
+    z = stage.given(batch)
+    x, _ = noised(z["target"], batch.index, batch.noise)
     with torch.no_grad():
-        plain = stage.predict(stage.frozen.unet, adapter, x, batch.index, features, text)
-        if name == "instantir-previewer":
-            begun = stage.predict(stage.student, adapter, x, batch.index, features, text)
-        else:
-            from supir_core.instantir.aggregator import ResidualFusion
-
-            residuals = ResidualFusion(stage.aggregator(z["z_lq"], z["z_lq"], batch.index, text.vector))
-            begun = stage.predict(stage.frozen.unet, adapter, x, batch.index, features, text, residuals)
+        plain = InstantIRStage.predict(stage, x, z, batch)
+        begun = stage.predict(x, z, batch)
     assert torch.equal(begun, plain)
 
 
@@ -119,10 +112,10 @@ def test_the_file_loads_strictly_and_holds_what_was_learnt(name, config, tmp_pat
 
     learnt = load_file(tmp_path / "out" / "checkpoints" / "step_1" / "model.safetensors")
     if name == "dr-encoder":
-        loaded = {f"encoder.{key}": t for key, t in load_dr_encoder(checkpoint).state_dict().items()}
+        loaded = {f"learns.{key}": t for key, t in load_dr_encoder(checkpoint).state_dict().items()}
         load_adaptor(checkpoint)
     elif name == "adaptor":
-        loaded = {f"adaptor.{key}": t for key, t in load_adaptor(checkpoint).state_dict().items()}
+        loaded = {f"learns.{key}": t for key, t in load_adaptor(checkpoint).state_dict().items()}
         load_dr_encoder(checkpoint)
     else:
         from supir_core.command.demo import UNET_CONFIG
@@ -133,8 +126,7 @@ def test_the_file_loads_strictly_and_holds_what_was_learnt(name, config, tmp_pat
             "previewer": lambda: load_previewer(checkpoint, UNET_CONFIG, RESAMPLER),
             "aggregator": lambda: load_aggregator(checkpoint, UNET_CONFIG),
         }[part]()
-        prefix = {"dcp": "adapter"}.get(part, part)
-        loaded = {f"{prefix}.{key}": t for key, t in module.state_dict().items()}
+        loaded = {f"learns.{key}": t for key, t in module.state_dict().items()}
     assert loaded.keys() == learnt.keys()
     assert all(torch.equal(loaded[key], learnt[key]) for key in learnt)
 
@@ -145,7 +137,7 @@ def test_the_file_loads_strictly_and_holds_what_was_learnt(name, config, tmp_pat
 def test_a_stage_learns_in_mixed_precision(name, built, demo_model, tmp_path):
     changes = {"supir": "", "dr_encoder": str(demo_model.files[1]), "ramp": 9} if name == "adaptor" else {}
     stage, samples = built(name, precision="bf16", steps=1, **changes)
-    Loop(stage, stage.config, tmp_path, lambda line: None).run(samples.batch)
+    learn(stage, tmp_path, samples.batch)
     assert {parameter.dtype for parameter in stage.parameters()} == {torch.float32}
     assert all(torch.isfinite(parameter).all() for parameter in stage.parameters())
 
@@ -162,15 +154,7 @@ def test_two_points_of_one_path_have_no_distance():
 def test_rows_of_a_batch_do_not_depend_on_each_other(built):
     stage, samples = built("adaptor")
     one, two = (samples.batch(number) for number in (0, 1))
-    tensors = {name: torch.cat([one.tensors[name], two.tensors[name]]) for name in one.tensors}
-    both = Batch(
-        1,
-        tensors,
-        one.texts + two.texts,
-        one.seeds + two.seeds,
-        torch.cat([one.index, two.index]),
-        torch.cat([one.seen, two.seen]),
-    )
+    both = Samples(replace(samples.config, batch=2), stage.words).batch(0)
     with torch.no_grad():
         mean = (stage(one) + stage(two)) / 2
         assert torch.allclose(stage(both), mean, rtol=1e-5)

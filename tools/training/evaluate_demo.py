@@ -1,6 +1,7 @@
 """How good the demo weights are on the two photographs that they never saw: the tables of demo/README.md.
 
 python -m tools.training.evaluate_demo
+python -m tools.training.evaluate_demo gain --method Real-ESRGAN=Real-ESRGAN.safetensors    # beside a rival
 
 Everything is measured by ``supir evaluate``; what it makes is kept, and the same command goes on where it was stopped.
 """
@@ -11,7 +12,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -19,18 +20,13 @@ from PIL import Image
 from torch import Tensor
 
 from supir_core.command import cli
-from supir_core.command.demo import DAMAGE, DEMO_SETTINGS, load_demo_model
+from supir_core.command.demo import DAMAGE, load_demo_model
 from supir_core.command.methods import STAGE1
 from supir_core.evaluation.cases import safe
 from supir_core.evaluation.degradation import SETTINGS, damage
-from supir_core.evaluation.metrics import psnr, seam_ratio
 from supir_core.files.pictures import read_picture, write_picture
 from supir_core.restoration.canvas import resize
-from supir_core.restoration.denoiser import LinearSchedule
-from supir_core.restoration.tiling import TilePlan, tile_grid
 from supir_core.sdxl.vae import from_unit, to_unit
-from supir_core.supir.pipeline import restore
-from supir_core.supir.settings import Settings
 
 from .demo_photographs import HELD_OUT
 
@@ -79,12 +75,13 @@ def evaluate(
     say((output / "table.md").read_text(encoding="utf-8"))
 
 
-def gain(folder: Path, clean: Path) -> None:
-    """The picture against the damaged one enlarged, for each damage of the paper's Table 1.
+def gain(folder: Path, clean: Path, rivals: Sequence[str] = ()) -> None:
+    """The picture against the damaged one enlarged, and against rivals, for each damage of the paper's Table 1.
 
     SSIM stands beside, as the weights were trained on the other two.
     """
-    evaluate(clean, folder / "gain", ["bicubic", "supir"], ["psnr", "gmsd", "ssim"], tuple(SETTINGS), SEEDS, "--stage1")
+    methods = ["bicubic", *rivals, "supir"]
+    evaluate(clean, folder / "gain", methods, ["psnr", "gmsd", "ssim"], tuple(SETTINGS), SEEDS, "--stage1")
 
 
 @torch.no_grad()
@@ -130,39 +127,10 @@ def directions(folder: Path, clean: Path) -> None:
     evaluate(damaged, folder / "to stage 1", results, ["psnr"], (), one, "--reference", str(stage1))
 
 
-def seams(folder: Path, clean: Path) -> None:
-    """Tiles of 512 pixels on a picture of 1024 against no tiles.
-
-    Gradient energy across tile borders against elsewhere; that of the same lines of the untiled picture is divided
-    out, as a photograph's own edges are not seams.
-    """
-    model = load_demo_model()
-    damaged = damage(read_picture(clean / "astronaut.png"), DAMAGE)
-    tile, side = 512, 1024
-    free = replace(DEMO_SETTINGS, steps=8, control=LinearSchedule(1.0, 1.0), restoration_scale=0.0, color_fix="none")
-    plain = replace(free, tile=side, overlap=0)
-
-    def restored(settings: Settings) -> Tensor:
-        return restore(model, damaged, settings, scale=8, caption=PROMPTS["astronaut"]).image
-
-    whole = restored(plain)
-    say("| overlap | grid | PSNR to untiled, dB | energy on borders | network calls a step |", "|---|---|---|---|---|")
-    for overlap in (256, 128, 64):
-        grid = tile_grid(side // 8, side // 8, TilePlan.square(tile // 8, overlap // 8))
-        ends = {at * 8 for t in grid for at in (t.top, t.top + t.height)} - {0, side}
-        for shifting in (False, True):
-            tiled = restored(replace(plain, tile=tile, overlap=overlap, shifting=shifting))
-            ratio = seam_ratio(tiled, ends, ends) / seam_ratio(whole, ends, ends)
-            name = "shifting" if shifting else "fixed"
-            say(f"| {overlap / tile:.1%} | {name} | {psnr(tiled, whole):.2f} | {ratio:.3f} | {len(grid)} |")
-            write_picture(folder / f"seams_{overlap}_{name}.png", tiled[0])
-
-
 PARTS: dict[str, Callable[[Path, Path], None]] = {
     "gain": gain,
     "encoders": encoders,
     "directions": directions,
-    "seams": seams,
 }
 
 
@@ -176,12 +144,15 @@ def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("parts", nargs="*", choices=[*PARTS, []], help="all by default")
+    text = "what to measure beside bicubic and the demo weights in the first table, as of supir evaluate; repeatable"
+    parser.add_argument("--method", action="append", default=[], help=text)
     parser.add_argument("--output", type=Path, default=Path("demo_output"), help="folder for everything that is made")
     options = parser.parse_args()
     clean = photographs(options.output / "photographs")
-    for part in options.parts or PARTS:
+    parts = {**PARTS, "gain": partial(gain, rivals=options.method)}
+    for part in options.parts or parts:
         say("", f"{part}:", "")
-        PARTS[part](options.output, clean)
+        parts[part](options.output, clean)
 
 
 if __name__ == "__main__":

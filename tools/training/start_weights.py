@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import torch
+from supir_core.training.starts import copy_encoder, zero, zero_connectors
 from torch import Tensor, nn
 
 from supir_core.sdxl.unet import UNet
 from supir_core.sdxl.vae import VAE, ResnetBlock
 from supir_core.supir.adaptor import Adaptor
-from supir_core.training.starts import copy_encoder, zero, zero_connectors
 
 BALLAST = 3.0
 

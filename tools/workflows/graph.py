@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,10 +12,13 @@ from typing import Any
 from . import layout
 
 PARTS = ("required", "optional")
-WIDGETS = ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO")
+CHOICE = "COMFY_DYNAMICCOMBO_V3"
+"""A combo whose choice brings inputs of its own."""
+
+WIDGETS = ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO", CHOICE)
 NOTE = "MarkdownNote"
 NOTE_COLORS = {"color": "#432", "bgcolor": "#653"}
-COMPANIONS = {"control_after_generate": "fixed", "image_upload": "image"}
+COMPANIONS = {"control_after_generate": "fixed", "image_upload": "image", "video_upload": "image"}
 """Options of an input that put a second widget behind its own, and that widget's value."""
 
 SPELLINGS = {"4k": "4K", "supir": "SUPIR", "instantir": "InstantIR"}
@@ -162,7 +165,7 @@ class Graph:
         """
         said = self.info[kind]
         named = [item for part in PARTS for item in said["input"].get(part, {}).items()]
-        inputs = {name: spec for name, spec in named if not _options(spec).get("socketless")}
+        inputs = _with_choices((name, spec) for name, spec in named if not _options(spec).get("socketless"))
         if unknown := set(given) - set(inputs):
             raise ValueError(f"{kind} has no input {', '.join(sorted(unknown))}; it has {', '.join(inputs)}")
         sockets = {name: spec for name, spec in inputs.items() if not _is_widget(spec)}
@@ -241,6 +244,19 @@ class Graph:
         self.links.append([number, source.node, source.slot, node, slot, source.kind])
         self.nodes[source.node - 1].entry["outputs"][source.slot]["links"].append(number)
         return number
+
+
+def _with_choices(named: Iterable[tuple[str, Sequence[Any]]]) -> dict[str, Sequence[Any]]:
+    """Inputs by name, each choice followed by what its first option brings, with which a new node begins."""
+    inputs: dict[str, Any] = {}
+    for name, spec in named:
+        inputs[name] = spec
+        if _kind(spec) == CHOICE:
+            first = _options(spec)["options"][0]
+            inputs[name] = [CHOICE, {**_options(spec), "default": first["key"]}]
+            brought = [item for part in PARTS for item in first["inputs"].get(part, {}).items()]
+            inputs |= _with_choices((f"{name}.{inner}", its) for inner, its in brought)
+    return inputs
 
 
 def _kind(spec: Sequence[Any]) -> str:

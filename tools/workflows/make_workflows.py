@@ -24,6 +24,7 @@ from .models import LIGHTNING, SUPIR_F, Loaded, show
 from .notes import NOTES
 from .texts import to_text, write_texts
 from .thumbnails import QUALITY, before_after
+from .video import restore_video
 
 if TYPE_CHECKING:
     from tests.host.browser import Browser
@@ -231,6 +232,7 @@ DESCRIPTIONS: tuple[Callable[[Graph], None], ...] = (
     restore_captioned,
     restore_4k_tiles,
     restore_4k_captioned,
+    restore_video,
     step_by_step,
     lightning,
     per_tile_prompts,

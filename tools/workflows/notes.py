@@ -96,6 +96,24 @@ LLaVA describes each tile of stage 1, so that no tile grows what is in another.
 {FILES}
 - **LLaVA** comes by itself when it is first asked, 27 GB; **4bit** needs **pip install accelerate bitsandbytes**."""
 
+VIDEO = f"""# Restore a video, frame by frame
+
+1. Choose the video in **Load Video**.
+2. **Trim Video** takes a second of it, from **start time**: try that first. **duration** 0 is all of it.
+3. Write what it shows into **caption**, and run. The result is in **output/SUPIR**, with its sound.
+
+Each frame takes as long as a photograph. Beside the frames and their results, which ComfyUI holds in main memory, the memory \
+is that of one: a frame of 1920x1080 takes 25 MB, and its result 100 MB at **scale** 2. Restore a long video in parts.
+
+{FILES}
+
+## What to turn first
+
+- **same noise** on: what is invented flickers less. Nothing here knows of motion, so some flicker remains; where it \
+matters take a model for video, such as SeedVR2.
+- **preset** **fidelity** with SUPIR-v0F invents little, which is steadier. A Lightning checkpoint and the preset \
+**lightning** take 8 steps instead of 50."""
+
 STEPS = f"""# Step by step
 
 All that **SUPIR Restore** does, one node for each step, to look at and to change.
@@ -278,6 +296,7 @@ NOTES: dict[str, tuple[str, int]] = {
     "restore_captioned": (RESTORE_CAPTIONED, 700),
     "restore_4k_tiles": (TILES, 585),
     "restore_4k_captioned": (TILES_CAPTIONED, 465),
+    "restore_video": (VIDEO, 620),
     "step_by_step": (STEPS, 440),
     "lightning": (LIGHTNING, 500),
     "per_tile_prompts": (PER_TILE, 550),
