@@ -27,6 +27,8 @@ class SupirExtension(ComfyExtension):
         from .restore import SupirRestore
         from .sampler import SupirSampler
         from .sampling import SupirSamplerSelect, SupirScheduler
+        from .sheet import SupirComparisonSheet
+        from .sizes import SupirSize
         from .tiles import SupirTiles
 
         return [
@@ -48,5 +50,7 @@ class SupirExtension(ComfyExtension):
             SupirColorFix,
             SupirSaveImage,
             SupirMetrics,
+            SupirSize,
+            SupirComparisonSheet,
             *instantir_nodes(),
         ]

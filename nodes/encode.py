@@ -9,12 +9,14 @@ import torch
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..supir_core.restoration.canvas import Canvas, target_size
+from ..supir_core.restoration.canvas import Canvas
 from ..supir_core.restoration.knobs import SCALE
+from ..supir_core.restoration.sizes import TargetSize
 from ..supir_core.supir.stage1 import Stage1, encode_stage1
 from .host import CATEGORY, SupirModelType, to_image, to_picture
 from .inputs import knob_input, work_inputs
 from .loader import SupirWeights
+from .sizes import layout_of, size_input, unpadded
 from .vae import decode, encode, with_dr_encoder
 
 
@@ -48,6 +50,7 @@ class SupirEncode(io.ComfyNode):
                 io.Image.Input("image", tooltip="The damaged picture, of any size; transparency is ignored."),
                 knob_input("scale", SCALE),
                 *work_inputs(),
+                size_input(),
             ],
             outputs=[
                 io.Latent.Output(display_name="z_lq", tooltip="Low-quality latent, for SUPIR Denoiser."),
@@ -73,9 +76,12 @@ class SupirEncode(io.ComfyNode):
         scale: float,
         min_side: int,
         vae_tile: int,
+        size: TargetSize | None = None,
     ) -> io.NodeOutput:
         picture = to_picture(image)
-        canvas = Canvas.plan(target_size(picture, scale), min_side)
+        layout = unpadded(layout_of(picture, scale, size), "SUPIR Encode")
+        picture = layout.prepare(picture)
+        canvas = Canvas.plan(layout.inner, min_side)
         dr_vae = with_dr_encoder(vae, supir_model.dr_encoder, supir_model.name)
         stage1 = read_stage1(vae, dr_vae, canvas.place(picture), vae_tile or None, center=True)
         visible = canvas.visible(stage1.picture)

@@ -135,7 +135,7 @@ class SupirRestoreRegion(io.ComfyNode):
                 published = InstantSettings(seed=number_seed, **changes)
                 return restore_with_instantir(*networks, clip_vision, crop, given, published).image
             chosen = PRESETS[preset_for(supir_model.config) if preset == AUTO else preset]
-            return restore_picture(*networks, crop, given, replace(chosen, seed=number_seed, **changes), 1.0).image
+            return restore_picture(*networks, crop, given, replace(chosen, seed=number_seed, **changes)).image
 
         restored, weights = [], []
         for one, regions in zip(picture.split(1), regions_of(picture, mask, boxes, context, feather), strict=True):

@@ -14,6 +14,7 @@ from ..supir_core.restoration.canvas import Restored, finish, plan_canvas
 from ..supir_core.restoration.finite import require_finite
 from ..supir_core.restoration.frames import Frame, restore_each
 from ..supir_core.restoration.knobs import SCALE
+from ..supir_core.restoration.sizes import TargetSize
 from ..supir_core.sdxl.model import min_side
 from ..supir_core.supir.model import preset_for
 from ..supir_core.supir.settings import PRESETS, Settings
@@ -23,6 +24,7 @@ from .host import CATEGORY, SupirModelType, to_image, to_picture
 from .inputs import knob_input, prompt_weights_input, same_noise_input, seed_input, setting_input, tile_inputs
 from .loader import SupirWeights
 from .sampler import preset_input, sample
+from .sizes import layout_of, size_input
 from .vae import decode, with_dr_encoder
 
 AUTO = "auto"
@@ -72,6 +74,7 @@ class SupirRestore(io.ComfyNode):
                 prompt_weights_input(),
                 setting_input("strength", optional=True),
                 same_noise_input(" stage1 is then of the first only, to save memory."),
+                size_input(),
             ],
             outputs=[
                 io.Image.Output(display_name="image", tooltip="The restored picture."),
@@ -100,6 +103,7 @@ class SupirRestore(io.ComfyNode):
         prompt_weights: bool = False,
         strength: float = 1.0,
         same_noise: bool = False,
+        size: TargetSize | None = None,
     ) -> io.NodeOutput:
         if preset == AUTO:
             preset = preset_for(supir_model.config)
@@ -113,8 +117,11 @@ class SupirRestore(io.ComfyNode):
             same_noise=same_noise,
         )
         networks, node = (model, clip, vae, supir_model), cls.hidden.unique_id
-        restored = restore_picture(*networks, to_picture(image), caption, settings, scale, prompt_weights, node)
-        return io.NodeOutput(*map(to_image, restored))
+        picture = to_picture(image)
+        layout = layout_of(picture, scale, size)
+        prepared = layout.prepare(picture)
+        restored = restore_picture(*networks, prepared, caption, settings, layout.inner, prompt_weights, node)
+        return io.NodeOutput(*(to_image(layout.complete(one)) for one in restored))
 
 
 def restore_picture(
@@ -125,15 +132,15 @@ def restore_picture(
     picture: Tensor,
     caption: str,
     settings: Settings,
-    scale: float,
+    size: tuple[int, int] | None = None,
     prompt_weights: bool = False,
     node: str | None = None,
 ) -> Restored:
     """Restore pictures ``(B, 3 or 4, H, W)`` one by one as the library's ``restore`` does, by ComfyUI's networks.
 
-    The node of the id ``node`` shows the tiles.
+    The result has the (height, width) ``size``, or the picture's own. The node of the id ``node`` shows the tiles.
     """
-    canvas = plan_canvas(picture, settings, scale, None, min_side(weights.config))
+    canvas = plan_canvas(picture, settings, 1.0, size, min_side(weights.config))
     dr_vae = with_dr_encoder(vae, weights.dr_encoder, weights.name)
     prompts = encode_prompts(clip, [caption], settings.positive, settings.negative, prompt_weights)
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .instantir.settings import InstantSettings
     from .restoration.canvas import Restored
     from .restoration.progress import Progress
+    from .restoration.sizes import TargetSize, restore_sized
     from .supir.model import SupirModel, load_model
     from .supir.pipeline import restore
     from .supir.settings import PRESETS, Settings, preset
@@ -32,6 +33,7 @@ __all__ = [
     "Restored",
     "Settings",
     "SupirModel",
+    "TargetSize",
     "UnsupportedCheckpointError",
     "load_instantir",
     "load_model",
@@ -40,6 +42,7 @@ __all__ = [
     "read_picture",
     "restore",
     "restore_instantir",
+    "restore_sized",
     "save_picture",
 ]
 
@@ -51,6 +54,7 @@ _HOMES = (
     "instantir.model",
     "files.pictures",
     "files.checkpoint",
+    "restoration.sizes",
 )
 """The modules that have the public names."""
 

@@ -13,11 +13,13 @@ from torch import Tensor
 from ...supir_core.instantir.perception import dino_pixels, no_picture
 from ...supir_core.instantir.sampling import Control
 from ...supir_core.instantir.settings import InstantSettings
-from ...supir_core.restoration.canvas import Canvas, target_size
+from ...supir_core.restoration.canvas import Canvas
 from ...supir_core.restoration.finite import require_finite
 from ...supir_core.restoration.knobs import SCALE
+from ...supir_core.restoration.sizes import TargetSize
 from ..host import to_image, to_picture
 from ..inputs import knob_input, setting_input, work_inputs
+from ..sizes import layout_of, size_input, unpadded
 from ..vae import encode, require_sdxl_vae
 from .apply import apply_instantir
 from .loader import CATEGORY, InstantIRModelType, InstantIRWeights
@@ -69,6 +71,7 @@ class InstantIRApply(io.ComfyNode):
                 setting_input("control_end", InstantSettings, id="creative_start"),
                 setting_input("adaptive", InstantSettings, advanced=True),
                 *work_inputs(),
+                size_input(),
             ],
             outputs=[
                 io.Model.Output(display_name="model", tooltip="The model, held to the damaged picture."),
@@ -98,9 +101,12 @@ class InstantIRApply(io.ComfyNode):
         adaptive: str,
         min_side: int,
         vae_tile: int,
+        size: TargetSize | None = None,
     ) -> io.NodeOutput:
         picture = to_picture(image)
-        canvas = Canvas.plan(target_size(picture, scale), min_side)
+        layout = unpadded(layout_of(picture, scale, size), "InstantIR Apply")
+        picture = layout.prepare(picture)
+        canvas = Canvas.plan(layout.inner, min_side)
         control = Control(strength, end=creative_start, preview_start=preview_start)
         changed, z_lq, placed = apply_to_picture(
             model, instantir_model, clip_vision, vae, picture, canvas, control, adaptive, vae_tile or None

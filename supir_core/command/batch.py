@@ -99,19 +99,22 @@ def _is_open(job: Job, task: Task, report: Report) -> bool:
 def _restore(job: Job, task: Task, picture: Picture, restore: Restore, report: Report) -> None:
     started = time.perf_counter()
     label = task.label(job)
-    sizing = task.sizing(job)
+    sizing, tensor = task.sizing(job), picture.tensor
+    layout = sizing.layout(tensor)
+    if layout.shrinks:
+        report.say(f"{job.source}: {layout.shrinks}")
     with report.progress(job.source.name) as callback:
-        given = {**sizing, "caption": job.captions or "", "callback": callback}
+        given = {"caption": job.captions or "", "callback": callback}
         if job.mask is None:
-            restored = restore(picture.tensor, task.settings, **given)
+            restored = layout.restore(restore, tensor, task.settings, **given)
         else:
-            mask = read_mask(job.mask)
-            restored = restore_masked(restore, picture.tensor, mask, task.settings, **given, **task.regions())
+            given |= {"size": layout.outer, **task.regions()}
+            restored = restore_masked(restore, tensor, read_mask(job.mask), task.settings, **given)
     form = {"bits": picture.bits, "quality": task.quality, "exif": None if task.strip else picture.exif}
     if job.stage1 is not None:
         write_picture(job.stage1, restored.stage1[0], label, **form)
     write_picture(job.result, restored.image[0], label, **form)
     seconds = time.perf_counter() - started
     report.say(f"restored {job.result} ({seconds:.1f} s)")
-    how = {**sizing, "caption": "\n".join(job.captions or ()), **task.described()}
+    how = {**sizing.described(), "caption": "\n".join(job.captions or ()), **task.described()}
     report.picture(job.source, job.result, "restored", round(seconds, 3), how)

@@ -89,8 +89,10 @@ def caption_job(job: Job, task: Task, captions: Captions, report: Report) -> Job
 @torch.no_grad()
 def stage1_of(picture: Tensor, job: Job, task: Task, model: SupirModel) -> Tensor:
     """What the degradation-robust VAE makes of a picture, at the size that is sampled, ``(1, 3, H, W)`` on the CPU."""
-    canvas = plan_canvas(picture, task.settings, **task.sizing(job), min_side=model.min_side)
-    placed = canvas.place(picture.to(model.device))
+    layout = task.sizing(job).layout(picture)
+    prepared = layout.prepare(picture)
+    canvas = plan_canvas(prepared, task.settings, 1.0, layout.inner, model.min_side)
+    placed = canvas.place(prepared.to(model.device))
     stage1 = read_stage1(model, placed, task.settings.vae_memory, center=False).picture
     return canvas.visible(stage1).float().cpu()
 

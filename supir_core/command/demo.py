@@ -113,7 +113,7 @@ def run_demo(folder: Path, seed: int = 0) -> Demonstration:
     settings = replace(DEMO_SETTINGS, seed=seed)
     restored = restore(model, damaged, settings, scale=SCALE, caption=CAPTION)
     label = Label(
-        settings.method, asdict(settings), CAPTION, SCALE, None, {file.name: sha256(file) for file in model.files}
+        settings.method, asdict(settings), CAPTION, {"scale": SCALE}, {file.name: sha256(file) for file in model.files}
     )
     enlarged = resize(damaged, (SCALE * damaged.shape[2], SCALE * damaged.shape[3]))
     shown = {"enlarged": enlarged, "stage 1": restored.stage1, "restored": restored.image}

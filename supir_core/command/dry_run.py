@@ -8,10 +8,11 @@ from typing import NamedTuple
 
 from ..files.checkpoint import open_checkpoint
 from ..files.kinds import SDXL
-from ..files.pictures import read_mask
-from ..restoration.canvas import Canvas, target_size
+from ..files.pictures import read_mask, read_picture
+from ..restoration.canvas import Canvas
 from ..restoration.regions import find_regions, fit_mask
 from ..restoration.retry import tile_pixels
+from ..restoration.sizes import AUTO
 from ..restoration.tiling import count_calls
 from ..sdxl.config import UNetConfig, without_prefix
 from ..sdxl.memory import GIB
@@ -26,8 +27,9 @@ from .weights import Weights
 
 
 class Work(NamedTuple):
-    """What a picture takes: (height, width) at which it is worked on, tiles, network calls, GiB for the networks."""
+    """What a picture takes: (height, width) of the result, that at which it is worked on, tiles, calls, GiB for networks."""
 
+    result: tuple[int, int]
     size: tuple[int, int]
     tiles: int
     plan: str
@@ -50,7 +52,7 @@ def tell_plan(jobs: Sequence[Job], task: Task, weights: Weights, report: Report)
         written = sum(result_bytes(path, job, task) for path in job.pictures)
         loads.append(Load(work.size, work.calls, job.source.stat().st_size, written))
         report.say(
-            f"{job.source} -> {job.result}: {size[1]}x{size[0]}, worked on at {work.size[1]}x{work.size[0]}, "
+            f"{job.source} -> {job.result}: {size[1]}x{size[0]} to {work.result[1]}x{work.result[0]}, worked on at {work.size[1]}x{work.size[0]}, "
             f"{work.plan}, network calls: {work.calls}"
         )
         report.picture(job.source, job.result, "planned", tiles=work.tiles, calls=work.calls, gib=round(work.memory, 2))
@@ -64,13 +66,26 @@ def tell_plan(jobs: Sequence[Job], task: Task, weights: Weights, report: Report)
 
 def _work(job: Job, size: tuple[int, int], task: Task, smallest: int, weights: Weights) -> Work:
     """What a picture takes; one with a mask what its regions take together."""
-    target = target_size(size, **task.sizing(job))
+    target = _result(job, size, task)
     if job.mask is None:
         return work_of(target, task, smallest, weights)
     regions = find_regions(fit_mask(read_mask(job.mask), target), **task.regions())
     works = [work_of(region.size, task, smallest, weights) for region in regions]
     tiles, calls = sum(work.tiles for work in works), sum(work.calls for work in works)
-    return Work(target, tiles, f"regions: {len(regions)}", calls, max((work.memory for work in works), default=0.0))
+    return Work(
+        target, target, tiles, f"regions: {len(regions)}", calls, max((work.memory for work in works), default=0.0)
+    )
+
+
+def _result(job: Job, size: tuple[int, int], task: Task) -> tuple[int, int]:
+    """(height, width) of a result; a picture that is shrunk by its detail is read for that."""
+    sizing = task.sizing(job)
+    factor = (
+        sizing.shrink_factor(read_picture(job.source, task.page))
+        if sizing.shrink_first == AUTO
+        else sizing.shrink_first
+    )
+    return sizing.result(size, float(factor))
 
 
 def work_of(target: tuple[int, int], task: Task, smallest: int, weights: Weights) -> Work:
@@ -83,6 +98,7 @@ def work_of(target: tuple[int, int], task: Task, smallest: int, weights: Weights
     rows = (2 if supir else 4) * settings.tiles_per_call
     work = rows * tile_pixels(settings, canvas.latent) * WORK_NUMBERS * weights.dtype.itemsize
     return Work(
+        target,
         canvas.outer,
         prod(plan.counts(*canvas.latent)),
         plan.describe(*canvas.latent),

@@ -21,6 +21,7 @@ from ..files.mapping import read_mapping
 from ..instantir.settings import InstantSettings
 from ..restoration.canvas import resize
 from ..restoration.denoiser import LinearSchedule
+from ..restoration.sizes import TargetSize
 from ..supir.settings import DEFAULT_PRESET, PRESETS, Settings
 from .batch import attempt
 from .degrading import write_pictures
@@ -160,8 +161,7 @@ def _generative(
     for target in dict.fromkeys(case.scale or case.size for case in cases):
         task = Task(
             replace(settings, seed=cases[0].seed),
-            scale=None if isinstance(target, tuple) else target,
-            size=target if isinstance(target, tuple) else None,
+            target=TargetSize(size=target) if isinstance(target, tuple) else TargetSize(target),
             models=lambda: weights.hashes,
             captioned=bool(options.captioner) and kind == "supir",
         )

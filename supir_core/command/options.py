@@ -17,6 +17,7 @@ from ..instantir.settings import InstantSettings
 from ..restoration.denoiser import LinearSchedule
 from ..restoration.knobs import SCALE, Knob, knobs
 from ..restoration.regions import CONTEXT, FEATHER
+from ..restoration.sizes import AUTO, FIT, LONGEST_SIDE, MEGAPIXELS, SHRINK_FIRST, TargetSize
 from ..sdxl.model import WEIGHTS
 from ..sdxl.residency import MODES
 from ..supir.settings import DEFAULT_PRESET, PRESETS, Settings
@@ -105,13 +106,7 @@ def _add_pictures(parser: argparse.ArgumentParser) -> None:
     add("-o", "--output", type=place, required=True, metavar="OUT", help=text)
     text = "go into the folders below too; the results are in folders of the same names"
     add("-r", "--recursive", action="store_true", help=text)
-    size = parser.add_mutually_exclusive_group()
-    size.add_argument(
-        "--scale",
-        type=float,
-        help=f"{SCALE.text} ({SCALE.range()}, default {SCALE.default:g}, and 1 for pictures with a mask)",
-    )
-    size.add_argument("--size", type=_size, metavar="WxH", help="exact size of the result instead")
+    _add_sizes(parser)
     add(
         "--caption",
         help="what the pictures show; else the .txt beside a picture, else --captioner, else nothing",
@@ -126,6 +121,29 @@ def _add_pictures(parser: argparse.ArgumentParser) -> None:
     )
     _add_results(parser.add_argument_group("results"))
     _add_talk(parser.add_argument_group("what is said"))
+
+
+def _add_sizes(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("size of the result", "docs/sizes.md has a table for prints.")
+    one = group.add_mutually_exclusive_group()
+    text = f"{SCALE.text} ({SCALE.range()}, default {SCALE.default:g}, and 1 for pictures with a mask)"
+    one.add_argument("--scale", type=float, metavar="N", help=text)
+    for name, knob, kind in (("longest-side", LONGEST_SIDE, int), ("megapixels", MEGAPIXELS, float)):
+        one.add_argument(f"--{name}", type=kind, metavar="N", help=f"{knob.text} ({knob.range()})")
+    one.add_argument("--size", type=_size, metavar="WxH", help="Exact size of the result.")
+    add_knob(group, "fit", FIT)
+    text = f"{SHRINK_FIRST.text} {AUTO}: as far as it loses no detail, by its spectrum. ({SHRINK_FIRST.range()})"
+    group.add_argument("--shrink-first", type=_shrink, metavar=f"N|{AUTO}", help=text)
+
+
+def target_from(options: argparse.Namespace) -> TargetSize:
+    """The size of results that the options ask for.
+
+    Raises:
+        ValueError: it is out of range, or ``--fit`` is given without ``--size``.
+    """
+    names = [field.name for field in fields(TargetSize)]
+    return TargetSize(**{name: getattr(options, name) for name in names if getattr(options, name) is not None})
 
 
 def _add_regions(group: Any) -> None:
@@ -185,6 +203,14 @@ def _size(text: str) -> tuple[int, int]:
     if not (width.isdigit() and height.isdigit() and int(width) and int(height)):
         raise argparse.ArgumentTypeError(f'expected WIDTHxHEIGHT such as 3000x2000, got "{text}"')
     return int(height), int(width)
+
+
+def _shrink(text: str) -> float | str:
+    """A factor, or ``AUTO``."""
+    try:
+        return AUTO if text == AUTO else float(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f'expected a factor or {AUTO}, got "{text}"') from error
 
 
 def _count(text: str) -> int:

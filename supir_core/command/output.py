@@ -15,7 +15,6 @@ from PIL import Image, ImageSequence
 from ..files.guard import UnreadablePictureError, reading
 from ..files.hidden import PREFIX
 from ..files.writing import SUFFIX_FORMATS
-from ..restoration.canvas import target_size
 from ..sdxl.memory import GIB
 from .plan import Job
 from .task import Task
@@ -87,5 +86,5 @@ def result_bytes(path: Path, job: Job, task: Task) -> float:
     size = pixel_size(job.source)
     if size is None:
         return 0
-    height, width = target_size(size, **task.sizing(job))
+    height, width = task.sizing(job).result(size)
     return FILE_BYTES + height * width * BYTES_PER_PIXEL[SUFFIX_FORMATS[path.suffix.lower()]]

@@ -22,7 +22,7 @@ from .done import State, Verdict, judge
 from .dry_run import tell_plan
 from .inputs import listed
 from .lock import lock_file
-from .options import settings_from
+from .options import settings_from, target_from
 from .output import check_output
 from .plan import Job, Order, make_plan
 from .report import Report
@@ -121,8 +121,7 @@ def _open_jobs(jobs: Sequence[Job], task: Task, report: Report) -> list[Job]:
 def _task(options: argparse.Namespace, weights: Weights) -> Task:
     return Task(
         settings=settings_from(options),
-        scale=options.scale,
-        size=options.size,
+        target=target_from(options),
         models=None if options.no_metadata else lambda: weights.hashes,
         page=options.page,
         quality=options.quality,

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from ..files.checkpoint import sha256
 from ..files.metadata import Label
 from ..instantir.settings import InstantSettings
-from ..restoration.knobs import SCALE
 from ..restoration.regions import CONTEXT, FEATHER
+from ..restoration.sizes import TargetSize
 from ..supir.settings import Settings
 from .plan import Job
 
@@ -21,8 +21,7 @@ class Task:
 
     Attributes:
         settings: how they are restored.
-        scale: factor of enlargement; else the usual one, and none for a picture with a mask.
-        size: exact (height, width) instead.
+        target: size of the results; a picture with a mask keeps its own where none is given.
         models: gives the SHA-256 of each model file by its name; ``None`` leaves the label out.
         page: which page or frame is read.
         quality: of JPEG and WebP.
@@ -35,8 +34,7 @@ class Task:
     """
 
     settings: Settings | InstantSettings
-    scale: float | None = None
-    size: tuple[int, int] | None = None
+    target: TargetSize = field(default_factory=TargetSize)
     models: Callable[[], Mapping[str, str]] | None = None
     page: int | None = None
     quality: int | None = None
@@ -47,9 +45,19 @@ class Task:
     feather: int = FEATHER.default
     caption_tiles: bool = False
 
-    def sizing(self, job: Job) -> dict[str, Any]:
-        """By what a picture is enlarged, as ``restore`` takes it."""
-        return {"scale": self.scale or (1.0 if job.mask else SCALE.default), "size": self.size}
+    def sizing(self, job: Job) -> TargetSize:
+        """The size of a picture's result.
+
+        Raises:
+            ValueError: a picture with a mask is to be more than enlarged.
+        """
+        if job.mask is None:
+            return self.target
+        if not self.target.plain:
+            raise ValueError(
+                f"{job.source.name} has a mask, outside of which nothing changes; leave out --fit and --shrink-first for it"
+            )
+        return self.target if self.target.given else replace(self.target, scale=1.0)
 
     def regions(self) -> dict[str, Any]:
         """How regions are cut out."""
@@ -69,7 +77,7 @@ class Task:
             self.settings.method,
             self.described() | masked,
             "\n".join(job.captions or ()),
-            **self.sizing(job),
+            self.sizing(job).described(),
             models=self.models(),
             input=sha256(job.source),
         )

@@ -36,8 +36,7 @@ class Label:
         method: what restored the picture.
         settings: how, by name.
         caption: what the prompt began with.
-        scale: factor of enlargement.
-        size: exact (height, width) that was asked for instead.
+        sizing: the size that was asked for, by name, such as its scale.
         models: SHA-256 of each model file, by file name.
         input: SHA-256 of the picture file that was restored.
     """
@@ -45,22 +44,20 @@ class Label:
     method: str
     settings: Mapping[str, Any]
     caption: str
-    scale: float
-    size: tuple[int, int] | None
+    sizing: Mapping[str, Any]
     models: Mapping[str, str]
     input: str | None = None
 
     def text(self) -> dict[str, str]:
         """The label as entries of text."""
         settings = dict(self.settings)
-        size = {"size": self.size} if self.size else {"scale": self.scale}
         return {
             **provenance(self.method),
             "supir.seed": str(settings["seed"]),
             "supir.caption": self.caption,
             "supir.positive": settings.pop("positive"),
             "supir.negative": settings.pop("negative"),
-            "supir.settings": json.dumps(size | settings, sort_keys=True),
+            "supir.settings": json.dumps({**self.sizing, **settings}, sort_keys=True),
             "supir.models": json.dumps(dict(self.models), sort_keys=True),
             **({"supir.input": self.input} if self.input else {}),
         }

@@ -11,18 +11,18 @@ from supir_core.cluster import restoring
 from supir_core.cluster.pool import Outcome
 from supir_core.cluster.worker import Worker
 from supir_core.command import cli, weights
-from supir_core.restoration.canvas import Restored, resize, target_size
+from supir_core.restoration.canvas import Restored, resize
 from supir_core.restoration.progress import Progress
 
 CALLS, CALL_SECONDS = 5, 0.04
 
 
-def stub(picture, settings, *, scale, size, caption, callback):
+def stub(picture, settings, *, size, caption, callback):
     """In place of ``restore``: enlarges, in as many calls as networks would be called, and as patiently."""
     for call in range(CALLS):
         callback(Progress("sample", call, CALLS))
         time.sleep(CALL_SECONDS)
-    image = resize(picture, target_size(picture, scale, size))
+    image = resize(picture, size)
     return Restored(image, image)
 
 

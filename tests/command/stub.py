@@ -6,15 +6,15 @@ import time
 import torch
 
 from supir_core.command import cli, weights
-from supir_core.restoration.canvas import Restored, resize, target_size
+from supir_core.restoration.canvas import Restored, resize
 
 CONTEXT = multiprocessing.get_context("fork") if "fork" in multiprocessing.get_all_start_methods() else None
 
 
-def stub(picture, settings, *, scale, size, caption, callback):
+def stub(picture, settings, *, size, caption, callback):
     """In place of ``restore``: enlarges, in its time."""
     time.sleep(0.05)
-    image = resize(picture, target_size(picture, scale, size))
+    image = resize(picture, size)
     return Restored(image, image)
 
 

@@ -14,6 +14,7 @@ from supir_core.command.task import Task
 from supir_core.files.metadata import read_label
 from supir_core.files.pictures import read_picture, write_picture
 from supir_core.restoration.canvas import resize
+from supir_core.restoration.sizes import TargetSize
 from supir_core.supir.pipeline import restore
 from supir_core.supir.settings import preset
 
@@ -59,7 +60,7 @@ def test_tiles_are_described_in_the_order_in_which_they_are_sampled(demo_model, 
     colors = torch.tensor([[0.9, 0.1, 0.1], [0.1, 0.9, 0.1], [0.1, 0.1, 0.9], [0.9, 0.9, 0.1]])
     quarters = colors.T.reshape(3, 2, 2).repeat_interleave(128, 1).repeat_interleave(128, 2)
     write_picture(tmp_path / "a.png", quarters)
-    task = Task(preset("demo", tile=128, overlap=0), scale=1.0)
+    task = Task(preset("demo", tile=128, overlap=0), target=TargetSize(1.0))
     captions = Captions(lambda: demo_model, Eye, tiles=True)
     (job,) = caption_jobs(planned(tmp_path / "a.png"), task, captions, Report())
     seen = torch.tensor([[float(value) for value in caption.split()] for caption in job.captions])
@@ -142,7 +143,7 @@ def test_a_long_caption_is_kept_whole(demo_model, tmp_path):
 
     source = make_picture(tmp_path / "a.png")
     captions = Captions(lambda: demo_model, Talker)
-    (job,) = caption_jobs(planned(source), Task(DEMO_SETTINGS, scale=1.0), captions, Report())
+    (job,) = caption_jobs(planned(source), Task(DEMO_SETTINGS, target=TargetSize(1.0)), captions, Report())
     assert job.captions == (text,)
 
 

@@ -159,7 +159,7 @@ def test_both_methods_have_their_settings_seeds_and_captions(run, clean, tmp_pat
     (tmp_path / "picture.txt").write_text("a woman", encoding="utf-8")
 
     def noted(picture, settings, **given):
-        asked.append((settings.method, settings.steps, settings.seed, given["scale"], given["caption"]))
+        asked.append((settings.method, settings.steps, settings.seed, given["size"], given["caption"]))
         return stub(picture, settings, **given)
 
     monkeypatch.setattr(weights.Weights, "restorer", lambda self: noted)
@@ -167,7 +167,7 @@ def test_both_methods_have_their_settings_seeds_and_captions(run, clean, tmp_pat
     command = ["evaluate", tmp_path / "picture.png", "-o", tmp_path / "out", *files, "--setting", "sr8", "--seed", "4"]
     methods = ["--method", "supir:paper", "--method", "instantir"]
     assert run(*command, *methods, "--metric", "psnr")[0] == 0
-    assert asked == [("SUPIR", 100, 4, 8, ("a woman",)), ("InstantIR", 30, 4, 8, ("a woman",))]
+    assert asked == [("SUPIR", 100, 4, (64, 80), ("a woman",)), ("InstantIR", 30, 4, (64, 80), ("a woman",))]
     rows = table(tmp_path / "out")
     assert rows["sr8", "supir:paper", "psnr"]["mean"] == rows["sr8", "instantir", "psnr"]["mean"]
 

@@ -189,7 +189,10 @@ def test_a_dry_run_tells_and_does_nothing(run, tmp_path, monkeypatch):
     options = ["--demo", "--scale", "2", "--tile", "512", "--overlap", "128", "--steps", "3", "--dry-run"]
     code, said = run("restore", source, "-o", tmp_path / "out", *options)
     assert code == 0
-    assert "400x300, worked on at 832x640, 2x2 tiles of 512x512 pixels that share 128x128, network calls: 12" in said
+    assert (
+        "400x300 to 800x600, worked on at 832x640, 2x2 tiles of 512x512 pixels that share 128x128, network calls: 12"
+        in said
+    )
     code, said = run("restore", source, "-o", tmp_path / "out", "--demo", "--scale", "4", "--steps", "3", "--dry-run")
     assert "worked on at 1600x1216, 2x1 tiles of 896x1216 pixels that share 192x0, network calls: 6" in said
     assert not (tmp_path / "out").exists()

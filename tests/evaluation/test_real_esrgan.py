@@ -10,7 +10,10 @@ from safetensors.torch import save_file
 from supir_core.evaluation.upscaler import load_upscaler
 from tools.training.real_esrgan import state_dict
 
-WIDTH, GROWTH = 5, 32  # odd, so that the first weights in float16 do not end at a multiple of four bytes; as spandrel has it
+WIDTH, GROWTH = (
+    5,
+    32,
+)  # odd, so that the first weights in float16 do not end at a multiple of four bytes; as spandrel has it
 DENSE = [(GROWTH, WIDTH + number * GROWTH) for number in range(4)] + [(WIDTH, WIDTH + 4 * GROWTH)]
 SHAPES = {
     "conv_first": (WIDTH, 3),

@@ -30,8 +30,7 @@ LABEL = Label(
     "InstantIR",
     {"seed": 7, "positive": 'sharp, "fine" <detail> & more', "negative": "blur\nnoise", "steps": 30},
     "ein Boot im Wasser, 船 ]]>",
-    2.0,
-    None,
+    {"scale": 2.0},
     {"model.safetensors": "ab" * 32},
     "cd" * 32,
 )

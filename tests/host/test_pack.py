@@ -11,7 +11,7 @@ from .small import module
 
 
 def test_every_node_registers(pack):
-    assert len(pack) == 22
+    assert len(pack) == 24
 
 
 def test_schema_ids_are_the_parameters_of_execute(pack):

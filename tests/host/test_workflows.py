@@ -55,7 +55,7 @@ def demo_run(server, demo, folder):
 
 def test_every_node_of_the_pack_is_there(info):
     ours = {name for name, said in info.items() if said["python_module"].startswith("custom_nodes.")}
-    assert len(ours) == 22
+    assert len(ours) == 24
     assert all(name.startswith(("Supir", "InstantIR")) for name in ours)
 
 

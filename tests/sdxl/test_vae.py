@@ -1,6 +1,5 @@
 import pytest
 import torch
-
 from torch.nn import functional as F
 
 from supir_core.sdxl.attention import online_attention, whole_attention

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from . import layout
+from .dynamic import DYNAMIC_COMBO, plain_inputs
 
-PARTS = ("required", "optional")
-CHOICE = "COMFY_DYNAMICCOMBO_V3"
-"""A combo whose choice brings inputs of its own."""
-
-WIDGETS = ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO", CHOICE)
+WIDGETS = ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO", DYNAMIC_COMBO)
 NOTE = "MarkdownNote"
 NOTE_COLORS = {"color": "#432", "bgcolor": "#653"}
 COMPANIONS = {"control_after_generate": "fixed", "image_upload": "image", "video_upload": "image"}
@@ -157,15 +154,15 @@ class Graph:
             height: of the node, where it should have more than it needs.
             title: in place of the node's own.
             models: name, url and directory of the files it asks for, for ComfyUI's offer to download them.
-            given: the inputs: ``Output`` for a link, also in a widget's place, else a widget's value; others have
+            given: the inputs, by names such as ``by.scale`` where they depend on a choice: ``Output`` for a link, also in a widget's place, else a widget's value; others have
                 their defaults.
 
         Raises:
             ValueError: an input that the node does not have.
         """
         said = self.info[kind]
-        named = [item for part in PARTS for item in said["input"].get(part, {}).items()]
-        inputs = _with_choices((name, spec) for name, spec in named if not _options(spec).get("socketless"))
+        named = plain_inputs(said["input"], given)
+        inputs = {name: spec for name, spec in named if not _options(spec).get("socketless")}
         if unknown := set(given) - set(inputs):
             raise ValueError(f"{kind} has no input {', '.join(sorted(unknown))}; it has {', '.join(inputs)}")
         sockets = {name: spec for name, spec in inputs.items() if not _is_widget(spec)}
@@ -244,19 +241,6 @@ class Graph:
         self.links.append([number, source.node, source.slot, node, slot, source.kind])
         self.nodes[source.node - 1].entry["outputs"][source.slot]["links"].append(number)
         return number
-
-
-def _with_choices(named: Iterable[tuple[str, Sequence[Any]]]) -> dict[str, Sequence[Any]]:
-    """Inputs by name, each choice followed by what its first option brings, with which a new node begins."""
-    inputs: dict[str, Any] = {}
-    for name, spec in named:
-        inputs[name] = spec
-        if _kind(spec) == CHOICE:
-            first = _options(spec)["options"][0]
-            inputs[name] = [CHOICE, {**_options(spec), "default": first["key"]}]
-            brought = [item for part in PARTS for item in first["inputs"].get(part, {}).items()]
-            inputs |= _with_choices((f"{name}.{inner}", its) for inner, its in brought)
-    return inputs
 
 
 def _kind(spec: Sequence[Any]) -> str:

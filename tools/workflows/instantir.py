@@ -7,7 +7,7 @@ from collections.abc import Callable
 from supir_core.instantir.settings import NEGATIVE_PROMPT, POSITIVE_PROMPT
 
 from .graph import Graph, Node, Output
-from .models import ADAPTER, AGGREGATOR, DINO, PREVIEWER, SDXL, UPSCALER, Loaded, download, show
+from .models import ADAPTER, AGGREGATOR, DINO, PREVIEWER, SDXL, UPSCALER, Loaded, download, save_sheet, show
 from .notes import NOTES
 
 
@@ -116,12 +116,9 @@ def comparison(graph: Graph) -> None:
     upscaler = graph.add("UpscaleModelLoader", models=[download(UPSCALER)], model_name=UPSCALER)["UPSCALE_MODEL"]
     upscaled = graph.add("ImageUpscaleWithModel", upscale_model=upscaler, image=loaded.image)["IMAGE"]
     graph.column("Sheet", 340)
-
-    def stitched(one: Output, other: Output) -> Output:
-        return graph.add("ImageStitch", image1=one, image2=other)["IMAGE"]
-
-    sheet = stitched(stitched(upscaled, supir["image"]), restored)
-    graph.add("SupirSaveImage", 300, images=sheet, filename_prefix="SUPIR/comparison")
+    shown = {"Input": loaded.image, "Real-ESRGAN": upscaled, "SUPIR": supir["image"], "InstantIR": restored}
+    save_sheet(graph, shown, "SUPIR/comparison")
+    graph.add("ImageCompare", 190, "SUPIR, before and after", image_a=loaded.image, image_b=supir["image"])
 
 
 INSTANTIR_DESCRIPTIONS: tuple[Callable[[Graph], None], ...] = (

@@ -20,7 +20,7 @@ from tests.host.server import PACK, ROOT, ComfyServer, add_placeholders, find_co
 from .blueprints import blueprints
 from .graph import Graph, Node, ObjectInfo, Output
 from .instantir import INSTANTIR_DESCRIPTIONS
-from .models import LIGHTNING, SUPIR_F, Loaded, show
+from .models import LIGHTNING, SUPIR_F, Loaded, save_sheet, show
 from .notes import NOTES
 from .texts import to_text, write_texts
 from .thumbnails import QUALITY, before_after
@@ -64,6 +64,30 @@ def restore_4k_tiles(graph: Graph) -> None:
     saved = show(graph, loaded.image, restored["image"], "SUPIR/restored_4k")
     graph.offer({loaded.picture: ["image"], restored: ["caption", "preset", "seed"]}, saved)
     graph.add("PreviewImage", 220, "Stage 1", images=restored["stage1"])
+
+
+def large_scan(graph: Graph) -> None:
+    """A large blurred scan, shrunk to the detail that it holds, to a size for print."""
+    loaded = Loaded(graph)
+    graph.column("Restore", 340)
+    size = graph.add("SupirSize", **{"by": "longest side", "by.longest_side": 4096, "shrink_first": "auto"})
+    restored = loaded.restore(graph, size=size["size"], preset="quality")
+    graph.column("Result", 340)
+    saved = show(graph, loaded.image, restored["image"], "SUPIR/large_scan")
+    graph.offer({loaded.picture: ["image"], restored: ["caption", "preset", "seed"]}, saved)
+
+
+def contact_sheet(graph: Graph) -> None:
+    """Four seeds of one picture, on one sheet."""
+    loaded = Loaded(graph)
+    graph.column("Four seeds", 340)
+    seeds = range(4)
+    numbers = [graph.add("PrimitiveInt", title=f"Seed {seed}", value=seed)["INT"] for seed in seeds]
+    listed = graph.add("CreateList", **{f"inputs.input{place}": number for place, number in enumerate(numbers)})["list"]
+    restored = loaded.restore(graph, scale=2.0, preset="quality", seed=listed)
+    graph.column("Result", 340)
+    save_sheet(graph, {"\n".join(f"seed {seed}" for seed in seeds): restored["image"]}, "SUPIR/contact_sheet")
+    graph.add("ImageCompare", 190, "Before and after", image_a=loaded.image, image_b=restored["image"])
 
 
 def restore_captioned(graph: Graph) -> None:
@@ -198,18 +222,18 @@ def custom_sampling(graph: Graph) -> None:
     graph.column("Noise and guider", 290)
     shared = noise_and_guider(graph, model, prompts, stage1)
 
-    def branch(sampler: Output, sigmas: Output, prefix: str) -> None:
+    def branch(sampler: Output, sigmas: Output, prefix: str, title: str) -> None:
         sampled = graph.add("SamplerCustomAdvanced", **shared, sampler=sampler, sigmas=sigmas)
         image = loaded.decode(graph, sampled["output"], stage1)
-        graph.add("SupirSaveImage", 160, images=image, filename_prefix=prefix)
+        show(graph, loaded.image, image, prefix, title, 160)
 
     graph.column("The paper's sampler", 290)
     sampler, sigmas = graph.add("SupirSamplerSelect", s_noise=1.01), graph.add("SupirScheduler")
-    branch(sampler["sampler"], sigmas["sigmas"], "SUPIR/papers_sampler")
+    branch(sampler["sampler"], sigmas["sigmas"], "SUPIR/papers_sampler", "The paper's")
     graph.column("Any sampler of ComfyUI", 290)
     sampler = graph.add("KSamplerSelect", sampler_name="dpmpp_2m")
     sigmas = graph.add("BasicScheduler", model=model["model"], scheduler="karras", steps=20)
-    branch(sampler["SAMPLER"], sigmas["SIGMAS"], "SUPIR/any_sampler")
+    branch(sampler["SAMPLER"], sigmas["SIGMAS"], "SUPIR/any_sampler", "Any sampler")
 
 
 def demo(graph: Graph) -> None:
@@ -231,6 +255,8 @@ DESCRIPTIONS: tuple[Callable[[Graph], None], ...] = (
     demo,
     restore_captioned,
     restore_4k_tiles,
+    large_scan,
+    contact_sheet,
     restore_4k_captioned,
     restore_video,
     step_by_step,

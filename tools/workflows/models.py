@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from .graph import Graph, Node, Output
@@ -82,6 +83,14 @@ class Loaded:
         """Latent to picture."""
         decoded = graph.add("VAEDecode", samples=latent, vae=self.base["VAE"])
         return graph.add("SupirColorFix", image=decoded["IMAGE"], reference=stage1["stage1"])["image"]
+
+
+def save_sheet(graph: Graph, shown: Mapping[str, Output], prefix: str) -> Node:
+    """Draw pictures beside each other under their names, and save that."""
+    places = ("image", "image_2", "image_3", "image_4")
+    pictures = dict(zip(places, shown.values(), strict=False))
+    sheet = graph.add("SupirComparisonSheet", 300, **pictures, labels="\n".join(shown))["sheet"]
+    return graph.add("SupirSaveImage", 190, images=sheet, filename_prefix=prefix)
 
 
 def show(graph: Graph, before: Output, after: Output, prefix: str, title: str = "", height: int = 260) -> Node:

@@ -62,6 +62,41 @@ shows them when it runs. Less memory: 768.
 - **Stage 1** shows what the VAE alone makes of the picture, at the final size: if it lost something, the \
 result will not have it either."""
 
+SCAN = f"""# A large blurred scan
+
+A scan of 4000 pixels often holds no more detail than 1000 pixels would. The model restores those 1000 better, and in \
+less time.
+
+1. Choose the scan in **Load Image**, and write what it shows into **caption**.
+2. Run. **SUPIR Size** measures how much detail there is, and the picture is shrunk to it first.
+
+{FILES}
+
+## What to turn first
+
+- **by**: **longest side** or **megapixels** for screens, **exact** for prints: the help of SUPIR Size has a table \
+of centimetres.
+- **shrink first**: **factor** for a scan that **auto** does not see through, such as one with grain under JPEG; \
+**off** for sharp pictures.
+- **fit**, with **exact**: **crop** cuts to the paper's shape, **pad** leaves white beside."""
+
+SHEET = f"""# Four seeds on one sheet
+
+One picture restored with four seeds, one after the other. The sheet in **output/SUPIR** has a column for each, and \
+below it the details in which they differ most.
+
+1. Choose the photograph in **Load Image**, and write what it shows into **caption**.
+2. Run. It takes four times as long as one.
+
+{FILES}
+
+## What to turn first
+
+- Other seeds: change the four numbers. More of them: connect more to **Create List**.
+- **Four CFG values** instead: four **Float** nodes, and SUPIR Sampler with the preset **custom** \
+(workflow *Lightning* has it): connect the list to **cfg_start** and **cfg_end**.
+- **labels**, a line for each column."""
+
 CAPTIONER = f"""- **LLaVA** comes by itself when it is first asked, 27 GB from [llava-hf]({LLAVA_PAGE}); or put that folder \
 into **models/LLM** and write its name into **model**. Smaller: **llava-hf/llava-1.5-7b-hf**. 4bit needs two packages: \
 **pip install accelerate bitsandbytes**; without them choose **auto**."""
@@ -277,7 +312,8 @@ Both restore the same picture with the same SDXL model. To save the time of one,
 
 COMPARISON = f"""# Which one for this picture?
 
-One sheet, saved in **output/SUPIR**: Real-ESRGAN, **SUPIR** and **InstantIR**, from left to right.
+One sheet, saved in **output/SUPIR**: the picture as it was, Real-ESRGAN, **SUPIR** and **InstantIR**, and below \
+them the details in which they differ most.
 
 1. Choose the photograph in **Load Image**, and write what it shows into the two **caption** fields.
 2. Run.
@@ -295,6 +331,8 @@ NOTES: dict[str, tuple[str, int]] = {
     "restore": (RESTORE, 570),
     "restore_captioned": (RESTORE_CAPTIONED, 700),
     "restore_4k_tiles": (TILES, 585),
+    "large_scan": (SCAN, 640),
+    "contact_sheet": (SHEET, 600),
     "restore_4k_captioned": (TILES_CAPTIONED, 465),
     "restore_video": (VIDEO, 620),
     "step_by_step": (STEPS, 440),
@@ -305,7 +343,7 @@ NOTES: dict[str, tuple[str, int]] = {
     "instantir_creative": (CREATIVE, 555),
     "instantir_4k_tiles": (INSTANTIR_4K, 520),
     "supir_and_instantir": (BOTH, 445),
-    "comparison": (COMPARISON, 560),
+    "comparison": (COMPARISON, 585),
     "demo": (DEMO, 355),
     "stage 1": (STAGE_1, 100),
     "caption": (CAPTION, 110),
