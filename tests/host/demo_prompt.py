@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import Any
 
 SUPIR_SLOT, IMAGE_SLOT = 3, 4
@@ -13,18 +13,19 @@ LOADERS = {"SupirModelLoader": SUPIR_SLOT, "LoadImage": IMAGE_SLOT}
 
 
 def with_demo_weights(
-    prompt: Mapping[str, Any], changes: Mapping[str, Mapping[str, Any]] | None = None
+    prompt: Mapping[str, Any], changes: Mapping[str, Mapping[str, Any]] | None = None, keep: Container[str] = ()
 ) -> dict[str, Any]:
     """The prompt with one SupirDemoLoader.
 
     Args:
         prompt: a workflow in API form with one checkpoint and picture, and at most one SUPIR file.
         changes: inputs of all nodes of a class, or with a title.
+        keep: classes of loaders that stay as they are.
     """
     nodes = copy.deepcopy(dict(prompt))
     kinds = {node["class_type"]: number for number, node in nodes.items()}
     demo = kinds["CheckpointLoaderSimple"]
-    slots = {kinds[kind]: slot for kind, slot in LOADERS.items() if kind in kinds}
+    slots = {kinds[kind]: slot for kind, slot in LOADERS.items() if kind in kinds and kind not in keep}
     for node in nodes.values():
         for name, value in node["inputs"].items():
             if isinstance(value, list) and value[0] in slots:

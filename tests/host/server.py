@@ -37,6 +37,7 @@ WEIGHTS = {
     ),
     "upscale_models": ("RealESRGAN_x4plus.safetensors",),
     "clip_vision": ("model.safetensors",),
+    "detection": ("mediapipe_face_fp32.safetensors",),
 }
 """The files that the workflows name, by folder."""
 

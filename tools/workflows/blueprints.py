@@ -3,47 +3,65 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .graph import VERSION, Graph, Node, ObjectInfo
-from .models import SDXL, SUPIR_Q, download
+from .models import SDXL, SUPIR_Q, download, find_faces, networks
 
 IN, OUT = -10, -20
 """Numbers of the nodes that stand for a subgraph's own sockets."""
 
-BLUEPRINTS = {
-    "Photograph restoration (SUPIR)": ("Restores a damaged photograph at twice its size.", 2.0),
-    "4K restoration (SUPIR)": ("Restores a damaged photograph at four times its size, in tiles.", 4.0),
-}
+PHOTOGRAPH = ("Photograph restoration (SUPIR)", "Restores a damaged photograph at twice its size.", 2.0)
+LARGE = ("4K restoration (SUPIR)", "Restores a damaged photograph at four times its size, in tiles.", 4.0)
+FACES = ("Faces restoration (SUPIR)", "Finds the faces of a photograph and restores each at full size, nothing else.")
 """File, which is the name that the frontend shows; description; scale. No name begins with "restore" or "SUPIR", words
 under which the search shall show SUPIR Restore first."""
 
 
 def blueprints(info: ObjectInfo, pack: str) -> dict[str, dict[str, Any]]:
     """The files of ``subgraphs`` by name."""
-    made = {}
-    for name, (description, scale) in BLUEPRINTS.items():
-        graph = Graph(name, info, pack)
-        graph.column(name, 310)
-        base = graph.add("CheckpointLoaderSimple", models=[download(SDXL)], ckpt_name=SDXL)
-        supir = graph.add("SupirModelLoader", models=[download(SUPIR_Q)], file=SUPIR_Q)
-        graph.column("Restore", 340)
-        sockets = {name.lower(): base[name] for name in ("MODEL", "CLIP", "VAE")}
-        restored = graph.add("SupirRestore", **sockets, supir_model=supir["supir_model"], scale=scale)
-        shown = {"ckpt_name": base, "file": supir}
-        shown = {"image": restored, "caption": restored, "scale": restored, "seed": restored, **shown}
-        made[name] = wrap(graph, description, shown, restored)
-    return made
+    made = [whole(Graph(name, info, pack), told, scale) for name, told, scale in (PHOTOGRAPH, LARGE)]
+    made.append(faces(Graph(FACES[0], info, pack), FACES[1]))
+    return {workflow["definitions"]["subgraphs"][0]["name"]: workflow for workflow in made}
 
 
-def wrap(graph: Graph, description: str, shown: Mapping[str, Node], result: Node) -> dict[str, Any]:
+def whole(graph: Graph, description: str, scale: float) -> dict[str, Any]:
+    """A picture restored and enlarged."""
+    base, supir = load(graph)
+    graph.column("Restore", 340)
+    restored = graph.add("SupirRestore", **networks(base, supir["supir_model"]), scale=scale)
+    shown = {name: [restored] for name in ("image", "caption", "scale", "seed")}
+    return wrap(graph, description, {**shown, "ckpt_name": [base], "file": [supir]}, restored)
+
+
+def faces(graph: Graph, description: str) -> dict[str, Any]:
+    """The faces of a picture restored."""
+    base, supir = load(graph)
+    graph.column("Restore", 340)
+    detector, found = find_faces(graph)
+    restored = graph.add(
+        "SupirRestoreRegion", **networks(base, supir["supir_model"]), boxes=found["bboxes"], caption="a face"
+    )
+    shown = {"image": [found, restored], "caption": [restored], "strength": [restored], "seed": [restored]}
+    files = {"ckpt_name": [base], "file": [supir], "model_name": [detector]}
+    return wrap(graph, description, {**shown, **files}, restored)
+
+
+def load(graph: Graph) -> tuple[Node, Node]:
+    """SDXL and SUPIR."""
+    graph.column(graph.name, 310)
+    base = graph.add("CheckpointLoaderSimple", models=[download(SDXL)], ckpt_name=SDXL)
+    return base, graph.add("SupirModelLoader", models=[download(SUPIR_Q)], file=SUPIR_Q)
+
+
+def wrap(graph: Graph, description: str, shown: Mapping[str, Sequence[Node]], result: Node) -> dict[str, Any]:
     """A graph as the subgraph of a workflow's only node.
 
     Args:
         graph: what is inside.
         description: of all of it.
-        shown: inputs that it gets outside, and the nodes that have them.
+        shown: inputs that it gets outside, each with the nodes that have it.
         result: whose outputs become its own.
     """
     key = str(uuid.uuid5(uuid.NAMESPACE_URL, f"{graph.pack}/{graph.name}"))
@@ -57,15 +75,17 @@ def wrap(graph: Graph, description: str, shown: Mapping[str, Node], result: Node
         return len(links)
 
     inputs, outputs = [], []
-    for number, (name, node) in enumerate(shown.items()):
-        entry = entries[node.entry["id"]]
-        slot, given = next((at, given) for at, given in enumerate(entry["inputs"]) if given["name"] == name)
-        given["link"] = link((IN, number), (entry["id"], slot), given["type"])
-        inputs.append(_socket(key, name, given["type"], given["link"]))
+    for number, (name, nodes) in enumerate(shown.items()):
+        made = []
+        for entry in (entries[node.entry["id"]] for node in nodes):
+            slot, given = next((at, given) for at, given in enumerate(entry["inputs"]) if given["name"] == name)
+            given["link"] = link((IN, number), (entry["id"], slot), given["type"])
+            made.append(given)
+        inputs.append(_socket(key, name, made[0]["type"], [given["link"] for given in made]))
     for slot, given in enumerate(entries[result.entry["id"]]["outputs"]):
         given["links"].append(link((result.entry["id"], slot), (OUT, slot), given["type"]))
-        outputs.append(_socket(key, given["name"], given["type"], given["links"][-1]))
-    widgets = {name: node.values[name] for name, node in shown.items() if name in node.values}
+        outputs.append(_socket(key, given["name"], given["type"], given["links"][-1:]))
+    widgets = {name: node.values[name] for name, (node, *_) in shown.items() if name in node.values}
     subgraph = {
         "id": key,
         "version": 1,
@@ -88,9 +108,9 @@ def wrap(graph: Graph, description: str, shown: Mapping[str, Node], result: Node
     return _workflow(key, graph, subgraph, widgets)
 
 
-def _socket(key: str, name: str, kind: str, link: int) -> dict[str, Any]:
+def _socket(key: str, name: str, kind: str, links: list[int]) -> dict[str, Any]:
     """A socket of a subgraph, seen from inside."""
-    return {"id": str(uuid.uuid5(uuid.UUID(key), name)), "name": name, "type": kind, "linkIds": [link]}
+    return {"id": str(uuid.uuid5(uuid.UUID(key), name)), "name": name, "type": kind, "linkIds": links}
 
 
 def _workflow(key: str, graph: Graph, subgraph: dict[str, Any], widgets: Mapping[str, Any]) -> dict[str, Any]:

@@ -29,7 +29,9 @@ GAP, BESIDE_GAP, FRAME, HEAD = 44, 40, 16, 76
 PYPROJECT = (Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8")
 VERSION = re.search(r'^version = "(.*)"', PYPROJECT, re.MULTILINE)[1]
 CORE_VERSION = re.search(r'^requires-comfyui = ">=(.*)"', PYPROJECT, re.MULTILINE)[1]
-"""Of this pack, and the oldest of ComfyUI that knows the nodes."""
+"""Of this pack, and the oldest of ComfyUI that knows the nodes, but for these."""
+
+SINCE = {"LoadMediaPipeFaceLandmarker": "0.23.0", "MediaPipeFaceLandmarker": "0.23.0"}
 
 ObjectInfo = Mapping[str, Any]
 """What ComfyUI says of each node under ``/object_info``."""
@@ -162,7 +164,7 @@ class Graph:
         """
         said = self.info[kind]
         named = plain_inputs(said["input"], given)
-        inputs = {name: spec for name, spec in named if not _options(spec).get("socketless")}
+        inputs = {name: spec for name, spec in named if _is_shown(spec)}
         if unknown := set(given) - set(inputs):
             raise ValueError(f"{kind} has no input {', '.join(sorted(unknown))}; it has {', '.join(inputs)}")
         sockets = {name: spec for name, spec in inputs.items() if not _is_widget(spec)}
@@ -181,7 +183,11 @@ class Graph:
         ]
         entry["outputs"] = [{"name": name, "type": kind, "links": []} for name, kind in zip(names, kinds, strict=True)]
         ours = said["python_module"].startswith("custom_nodes.")
-        origin = {"cnr_id": self.pack, "ver": VERSION} if ours else {"cnr_id": "comfy-core", "ver": CORE_VERSION}
+        origin = (
+            {"cnr_id": self.pack, "ver": VERSION}
+            if ours
+            else {"cnr_id": "comfy-core", "ver": SINCE.get(kind, CORE_VERSION)}
+        )
         entry["properties"] = {"Node name for S&R": kind, **origin}
         entry["properties"] |= {"models": list(models)} if models else {}
         entry |= {"title": title} if title else {}
@@ -250,6 +256,11 @@ def _kind(spec: Sequence[Any]) -> str:
 
 def _options(spec: Sequence[Any]) -> Mapping[str, Any]:
     return spec[1] if len(spec) > 1 else {}
+
+
+def _is_shown(spec: Sequence[Any]) -> bool:
+    """Whether the frontend gives an input a socket or a plain widget."""
+    return bool(_options(spec).get("forceInput")) or not _options(spec).get("socketless")
 
 
 def _is_widget(spec: Sequence[Any]) -> bool:

@@ -22,6 +22,7 @@ from .graph import Graph, Node, ObjectInfo, Output
 from .instantir import INSTANTIR_DESCRIPTIONS
 from .models import LIGHTNING, SUPIR_F, Loaded, save_sheet, show
 from .notes import NOTES
+from .regions import REGION_DESCRIPTIONS
 from .texts import to_text, write_texts
 from .thumbnails import QUALITY, before_after
 from .video import restore_video
@@ -254,6 +255,7 @@ DESCRIPTIONS: tuple[Callable[[Graph], None], ...] = (
     restore,
     demo,
     restore_captioned,
+    *REGION_DESCRIPTIONS,
     restore_4k_tiles,
     large_scan,
     contact_sheet,

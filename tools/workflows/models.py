@@ -17,6 +17,7 @@ ADAPTER, AGGREGATOR, PREVIEWER = "adapter.pt", "aggregator.pt", "previewer_lora_
 """The frontend offers no .bin to download; the loader finds the file under both endings."""
 
 UPSCALER = "RealESRGAN_x4plus.safetensors"
+FACES = "mediapipe_face_fp32.safetensors"
 DINO = "model.safetensors"
 """As browsers save it."""
 
@@ -43,6 +44,7 @@ SOURCES = {
         }.items()
     },
     UPSCALER: Source("upscale_models", "Comfy-Org/Real-ESRGAN_repackaged", UPSCALER),
+    FACES: Source("detection", "Comfy-Org/mediapipe", f"detection/{FACES}"),
     DINO: Source("clip_vision", "facebook/dinov2-large", DINO),
 }
 
@@ -52,6 +54,11 @@ def download(name: str) -> dict[str, str]:
     source = SOURCES[name]
     url = f"{HUB}/{source.repository}/resolve/main/{source.path}"
     return {"name": name, "url": url, "directory": source.folder}
+
+
+def networks(base: Node, supir: Output) -> dict[str, Output]:
+    """SDXL and SUPIR, as the nodes that restore take them."""
+    return {name.lower(): base[name] for name in ("MODEL", "CLIP", "VAE")} | {"supir_model": supir}
 
 
 class Loaded:
@@ -66,6 +73,11 @@ class Loaded:
         self.picture = graph.add("LoadImage", height=picture, image="example.png")
         self.image = self.picture["IMAGE"]
 
+    @property
+    def networks(self) -> dict[str, Output]:
+        """What the nodes that restore take."""
+        return networks(self.base, self.supir)
+
     def encode(self, graph: Graph, scale: float) -> Node:
         """Stage 1 of the picture."""
         return graph.add("SupirEncode", supir_model=self.supir, vae=self.base["VAE"], image=self.image, scale=scale)
@@ -76,8 +88,11 @@ class Loaded:
 
     def restore(self, graph: Graph, **given: object) -> Node:
         """The whole restoration."""
-        sockets = {name.lower(): self.base[name] for name in ("MODEL", "CLIP", "VAE")}
-        return graph.add("SupirRestore", height=400, **sockets, supir_model=self.supir, image=self.image, **given)
+        return graph.add("SupirRestore", height=400, **self.networks, image=self.image, **given)
+
+    def restore_region(self, graph: Graph, image: Output, **given: object) -> Node:
+        """Only parts of a picture."""
+        return graph.add("SupirRestoreRegion", height=360, **self.networks, image=image, **given)
 
     def decode(self, graph: Graph, latent: Output, stage1: Node) -> Output:
         """Latent to picture."""
@@ -91,6 +106,19 @@ def save_sheet(graph: Graph, shown: Mapping[str, Output], prefix: str) -> Node:
     pictures = dict(zip(places, shown.values(), strict=False))
     sheet = graph.add("SupirComparisonSheet", 300, **pictures, labels="\n".join(shown))["sheet"]
     return graph.add("SupirSaveImage", 190, images=sheet, filename_prefix=prefix)
+
+
+def find_faces(graph: Graph, image: Output | None = None) -> tuple[Node, Node]:
+    """The detector's loader, and the detector, for any number of near and far faces."""
+    model = graph.add("LoadMediaPipeFaceLandmarker", models=[download(FACES)], model_name=FACES)
+    found = graph.add(
+        "MediaPipeFaceLandmarker",
+        face_detection_model=model["FACE_DETECTION_MODEL"],
+        image=image,
+        detector_variant="both",
+        num_faces=0,
+    )
+    return model, found
 
 
 def show(graph: Graph, before: Output, after: Output, prefix: str, title: str = "", height: int = 260) -> Node:

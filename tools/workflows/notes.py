@@ -8,6 +8,7 @@ LLAVA_PAGE = "https://huggingface.co/llava-hf/llava-1.5-13b-hf"
 INSTANTIR_PAGE = "https://huggingface.co/InstantX/InstantIR"
 DINO_PAGE = "https://huggingface.co/facebook/dinov2-large"
 UPSCALER_PAGE = "https://huggingface.co/Comfy-Org/Real-ESRGAN_repackaged"
+FACES_PAGE = "https://huggingface.co/Comfy-Org/mediapipe"
 LIGHTNING_PAGE = "https://huggingface.co/AiWise/Juggernaut-XL-V9-GE-RDPhoto2-Lightning_4S"
 
 SUPIR_LINES = f"""- **SUPIR** into **models/model_patches**: **SUPIR-v0Q_fp16.safetensors** for heavy \
@@ -43,6 +44,42 @@ RESTORE = f"""# Restore a photograph
 take it, and SUPIR-v0F, where a face is no longer the same face.
 - **seed**: another one is another try.
 - Out of memory: a **tile** of 768."""
+
+FACES = f"""# Restore faces
+
+Small faces come out best when each is cut out, restored at full size and put back. Here that follows on the \
+whole picture.
+
+1. Choose the photograph in **Load Image**.
+2. Write what it shows into **caption** of **SUPIR Restore**.
+3. Run. The faces are found by ComfyUI (0.23 or newer) itself; where there is none, the picture stays as the first step made it.
+
+{FILES}
+- **Face detector** into **models/detection**: **mediapipe_face_fp32.safetensors**, from \
+[Comfy-Org]({FACES_PAGE}).
+
+## What to turn first
+
+- **caption** of **SUPIR Restore Region**: one line for all faces, or one for each, from the top down.
+- **strength** of it: 0.5 where a face is no longer the same face.
+- A face is missed: lower **min_confidence**; or paint it: the workflow **Restore a painted region**."""
+
+PAINTED = f"""# Restore a painted region
+
+Only what you paint over changes, and nothing else by one bit.
+
+1. Choose the photograph in **Load Image**, right-click it and choose **Open in MaskEditor**.
+2. Paint over what is to be restored: a face, a scratch, a sign. Places that do not touch are restored one by one. Save.
+3. Run. The result has the picture's size; enlarge a small one first, such as with the workflow **Restore**.
+
+{FILES}
+
+## What to turn first
+
+- **caption**: what the place shows. One line for all places, or one for each, from the top down.
+- **context**: more lets the model see more around it, and leaves it less detail.
+- **feather**: over how many pixels the place fades in.
+- **seed**: another one is another try."""
 
 TILES = f"""# Four times as large, in tiles
 
@@ -330,6 +367,8 @@ For whole folders, tables and a page to look at: **supir evaluate**."""
 NOTES: dict[str, tuple[str, int]] = {
     "restore": (RESTORE, 570),
     "restore_captioned": (RESTORE_CAPTIONED, 700),
+    "restore_faces": (FACES, 640),
+    "restore_a_painted_region": (PAINTED, 600),
     "restore_4k_tiles": (TILES, 585),
     "large_scan": (SCAN, 640),
     "contact_sheet": (SHEET, 600),

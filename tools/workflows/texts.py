@@ -1,4 +1,4 @@
-"""Texts that follow from the nodes: the English locale, and the numbers in the help pages."""
+"""Texts that follow from the nodes: the English locale, and the numbers in the help pages of all languages."""
 
 from __future__ import annotations
 
@@ -6,13 +6,34 @@ import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 ROOT = Path(__file__).parents[2]
 PAGES = ROOT / "web" / "docs"
 ENGLISH = ROOT / "locales" / "en" / "nodeDefs.json"
 LARGEST_SHOWN = 10**6
 """Ranges up to more than this, such as a seed's, tell nobody anything."""
+
+
+class Language(NamedTuple):
+    """How help pages are written in a language.
+
+    Attributes:
+        headings: of the inputs, the outputs, the tips and the errors.
+        stop: what ends a sentence.
+        numbers: what follows a sentence, from ``least``, ``most`` and ``default``.
+    """
+
+    headings: tuple[str, str, str, str]
+    stop: str
+    numbers: str
+
+
+LANGUAGES = {
+    "en": Language(("Inputs", "Outputs", "Tips", "Errors"), ".", " *{least:g} to {most:g}, default {default}*"),
+    "ja": Language(("入力", "出力", "ヒント", "エラー"), "。", " *{least:g}～{most:g}、初期値 {default}*"),  # noqa: RUF001
+    "zh": Language(("输入", "输出", "提示", "错误"), "。", " *{least:g} 到 {most:g}，默认 {default}*"),  # noqa: RUF001
+}
 
 NodeInfo = Mapping[str, Any]
 
@@ -36,27 +57,32 @@ def english(node: NodeInfo) -> dict[str, Any]:
     }
 
 
-def with_numbers(page: str, node: NodeInfo) -> str:
+def page_of(name: str, language: str = "en") -> Path:
+    """A node's help page, where ComfyUI's frontend looks for it: first in its language, else in English."""
+    return PAGES / f"{name}.md" if language == "en" else PAGES / name / f"{language}.md"
+
+
+def with_numbers(page: str, node: NodeInfo, language: str = "en") -> str:
     """A help page whose rows end with range and default of the numbers that they describe, in italics."""
-    inputs = inputs_of(node)
+    inputs, (headings, stop, _) = inputs_of(node), LANGUAGES[language]
 
     def row(match: re.Match[str]) -> str:
         known = [inputs[name][1] for name in re.findall(r"`(\w+)`", match["names"]) if name in inputs]
-        told = _numbers([given for given in known if given.get("max", LARGEST_SHOWN + 1) <= LARGEST_SHOWN])
+        told = _numbers([given for given in known if given.get("max", LARGEST_SHOWN + 1) <= LARGEST_SHOWN], language)
         text = match["text"].rstrip()
-        return f"| {match['names']} | {text.rstrip('.') + '.' + told if told else text} |"
+        return f"| {match['names']} | {text.rstrip(stop) + stop + told if told else text} |"
 
     table = re.compile(r"^\| (?P<names>`[^|]*) \| (?P<text>[^|]*?)(?: \*[^*|]*\*)? \|$", re.MULTILINE)
-    before, inputs_title, rest = page.partition("## Inputs")
-    table_text, outputs_title, after = rest.partition("## Outputs")
+    before, inputs_title, rest = page.partition(f"## {headings[0]}")
+    table_text, outputs_title, after = rest.partition(f"## {headings[1]}")
     return before + inputs_title + table.sub(row, table_text) + outputs_title + after
 
 
-def _numbers(known: list[Mapping[str, Any]]) -> str:
+def _numbers(known: list[Mapping[str, Any]], language: str) -> str:
     if not known:
         return ""
-    defaults = " and ".join(dict.fromkeys(f"{given['default']:g}" for given in known))
-    return f" *{known[0]['min']:g} to {known[0]['max']:g}, default {defaults}*"
+    default = " and ".join(dict.fromkeys(f"{given['default']:g}" for given in known))
+    return LANGUAGES[language].numbers.format(least=known[0]["min"], most=known[0]["max"], default=default)
 
 
 def to_text(data: object) -> str:
@@ -71,5 +97,7 @@ def write_texts(nodes: Mapping[str, NodeInfo]) -> None:
     order = [*(name for name in known if name in ours), *(name for name in ours if name not in known)]
     ENGLISH.write_text(to_text({name: english(ours[name]) for name in order}), encoding="utf-8")
     for name, node in ours.items():
-        path = PAGES / f"{name}.md"
-        path.write_text(with_numbers(path.read_text(encoding="utf-8"), node), encoding="utf-8")
+        for language in LANGUAGES:
+            path = page_of(name, language)
+            if path.is_file():
+                path.write_text(with_numbers(path.read_text(encoding="utf-8"), node, language), encoding="utf-8")
