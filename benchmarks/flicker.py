@@ -6,14 +6,15 @@ and laid over each other again where they show the same. ``flicker`` is the mean
 the damaged video, enlarged.
 
 Damage is ``fixed`` to the scene, so that only the restoration flickers, or ``fresh`` in each frame, as a sensor's noise is.
-Noise is ``own`` of each frame, or the ``same`` for all; ``held`` is the latter with each frame's mean and contrast set to those
-of the first result.
+Noise is ``own`` of each frame, or the ``same`` for all; ``same, colour`` is the latter with each frame's mean and contrast set
+to those of the first result.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import product
 
 import measure
 import torch
@@ -29,8 +30,8 @@ from supir_core.restoration.canvas import resize
 from supir_core.restoration.colorfix import fix_color
 
 PHOTOGRAPHS = {"astronaut": "A woman in uniform.", "chelsea": "A cat."}
-COUNT, SIDE, LEFT = 8, 256, 96
-"""Frames, the side of each, and where the first begins from the left and from above, in pixels of the result."""
+COUNT, SIDE, START = 8, 256, 96
+"""Frames, the side of each, and where the first begins from the left, and from above if there is room, in pixels."""
 
 PANS = (0, 4, 8)
 """Pixels from frame to frame: a still camera, and one pixel and two of the damaged picture, half of a latent's and one."""
@@ -38,15 +39,15 @@ PANS = (0, 4, 8)
 EDGE = 16
 """Pixels at each border that are not looked at."""
 
-FREE = replace(DEMO_SETTINGS, steps=8, restoration_scale=0.0, s_churn=5.0, s_noise=1.02)
-WAYS = {"demo": DEMO_SETTINGS, "free": FREE}
-"""The demo's two steps, which are pulled towards stage 1, and eight with fresh noise that nothing pulls."""
+WAYS = {"held": DEMO_SETTINGS, "free": replace(DEMO_SETTINGS, restoration_scale=0.0)}
+"""The demo's steps, which are pulled towards stage 1, and the same without the pull, which invent more."""
 
 
 def windows(picture: Tensor, pan: int, factor: int = 1) -> Tensor:
     """The frames of a picture that is ``factor`` times smaller."""
-    side, top = SIDE // factor, LEFT // factor
-    lefts = [(LEFT + number * pan) // factor for number in range(COUNT)]
+    side = SIDE // factor
+    top = min(START // factor, picture.shape[2] - side)
+    lefts = [(START + number * pan) // factor for number in range(COUNT)]
     return torch.cat([picture[:, :, top : top + side, left : left + side] for left in lefts])
 
 
@@ -83,7 +84,7 @@ def table(model: SupirModel, photograph: str, settings: Settings, pans: Sequence
             for name, same in {"own": False, "same": True}.items():
                 chosen = replace(settings, same_noise=same)
                 results[name] = restore(model, video, chosen, size=(SIDE, SIDE), caption=PHOTOGRAPHS[photograph]).image
-            results["held"] = fix_color(results["same"], results["same"][:1], "adain").clamp(0, 1)
+            results["same, colour"] = fix_color(results["same"], results["same"][:1], "adain").clamp(0, 1)
             given = {"pan": pan, "damage": kind}
             rows += [given | row(name, frames, clean, pan) for name, frames in results.items()]
     return rows
@@ -91,14 +92,17 @@ def table(model: SupirModel, photograph: str, settings: Settings, pans: Sequence
 
 def main() -> None:
     """Measure."""
-    options = measure.arguments(__doc__.splitlines()[0]).parse_args()
+    parser = measure.arguments(__doc__.splitlines()[0])
+    for name, choices in (("photographs", PHOTOGRAPHS), ("ways", WAYS)):
+        parser.add_argument(f"--{name}", nargs="+", choices=choices, default=list(choices))
+    parser.add_argument("--pans", nargs="+", type=int, choices=PANS, default=PANS)
+    options = parser.parse_args()
     model = load_demo_model(options.device)
     results = {}
-    for way, settings in WAYS.items():
-        for photograph in list(PHOTOGRAPHS)[: 1 if options.quick else None]:
-            name = f"{photograph}, {way}"
-            results[name] = table(model, photograph, settings, PANS[1:2] if options.quick else PANS)
-            measure.print_table(name, results[name])
+    for way, photograph in product(options.ways, options.photographs):
+        name = f"{photograph}, {way}"
+        results[name] = table(model, photograph, WAYS[way], options.pans[:1] if options.quick else options.pans)
+        measure.print_table(name, results[name])
     measure.write_results("flicker", results, torch.device(options.device))
 
 

@@ -51,6 +51,13 @@ class SupirRestore(io.ComfyNode):
                 "enhance",
                 "fix photo",
                 "fix old photo",
+                "repair photo",
+                "upscale photo",
+                "deblur",
+                "unblur",
+                "denoise photo",
+                "remove noise",
+                "jpeg artifacts",
             ],
             essentials_category="Image Tools",
             inputs=[
@@ -73,7 +80,7 @@ class SupirRestore(io.ComfyNode):
                 setting_input("color_fix", advanced=True),
                 prompt_weights_input(),
                 setting_input("strength", optional=True),
-                same_noise_input(" stage1 is then of the first only, to save memory."),
+                same_noise_input(" On, stage1 is of the first only, to save memory."),
                 size_input(),
             ],
             outputs=[

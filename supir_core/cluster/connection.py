@@ -25,6 +25,9 @@ class Share(NamedTuple):
     cpus: int
     gpus: float
 
+    def __str__(self) -> str:
+        return f"{self.workers}, each with {self.cpus} CPU cores and {self.gpus:g} GPUs"
+
 
 def import_ray() -> Any:
     """Ray.
@@ -74,8 +77,18 @@ def connected(address: str, workers: int | None, quiet: bool) -> Iterator[None]:
 
 def share_out(workers: int | None, gpus: float | None) -> Share:
     """What each worker gets of the cluster to which this process is connected; see ``share_of``."""
+    return share_of(_nodes(), workers, gpus)
+
+
+def share_cores(workers: int | None) -> Share:
+    """A core for each worker, where more would be of no use; by default as many workers as there are cores."""
+    return Share(workers or sum(int(cpus) for cpus, _ in _nodes()), 1, 0)
+
+
+def _nodes() -> list[tuple[float, float]]:
+    """CPU cores and GPUs of each node."""
     nodes = [node["Resources"] for node in import_ray().nodes() if node["Alive"]]
-    return share_of([(node.get("CPU", 0), node.get("GPU", 0)) for node in nodes], workers, gpus)
+    return [(node.get("CPU", 0), node.get("GPU", 0)) for node in nodes]
 
 
 def share_of(nodes: Sequence[tuple[float, float]], workers: int | None, gpus: float | None) -> Share:

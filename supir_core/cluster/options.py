@@ -9,15 +9,17 @@ from .connection import LOCAL
 WITH_RAY = {"workers": "--workers", "gpus_per_worker": "--gpus-per-worker"}
 
 
-def add_cluster(parser: argparse.ArgumentParser) -> None:
-    """Add the options."""
+def add_cluster(parser: argparse.ArgumentParser, networks: bool = True) -> None:
+    """Add the options, for work with networks or without."""
     add = parser.add_argument_group("many devices, with Ray (docs/scale.md)").add_argument
     text = "hand the pictures out to workers on this machine, or on the cluster at an address ('auto': the one that runs here)"
     add("--ray", nargs="?", const=LOCAL, metavar="ADDRESS", help=text)
-    text = "how many, each with its own networks (auto: one for each GPU, or for each machine without one)"
+    each = "each with its own networks (auto: one for each GPU, or for each machine without one)"
+    text = f"how many, {each if networks else 'each on a CPU core (auto: one for each)'}"
     add("--workers", type=_workers, metavar="N|auto", help=text)
-    text = "GPUs of each worker (1 where there are any); 0.5 lets two share one"
-    add("--gpus-per-worker", type=float, metavar="N", help=text)
+    if networks:
+        text = "GPUs of each worker (1 where there are any); 0.5 lets two share one"
+        add("--gpus-per-worker", type=float, metavar="N", help=text)
 
 
 def for_driver(options: argparse.Namespace) -> argparse.Namespace:
@@ -26,14 +28,21 @@ def for_driver(options: argparse.Namespace) -> argparse.Namespace:
     Raises:
         ValueError: workers are described without ``--ray``.
     """
+    check_cluster(options)
     if options.ray is not None and not options.dry_run:
         return argparse.Namespace(**{**vars(options), "device": "cpu"})
-    given = (
-        [] if options.ray is not None else [name for key, name in WITH_RAY.items() if getattr(options, key) is not None]
-    )
-    if given:
-        raise ValueError(f"{' and '.join(given)} goes with --ray; add it, or leave that out")
     return options
+
+
+def check_cluster(options: argparse.Namespace) -> None:
+    """Refuse workers without a cluster.
+
+    Raises:
+        ValueError: workers are described without ``--ray``.
+    """
+    given = [name for key, name in WITH_RAY.items() if getattr(options, key, None) is not None]
+    if given and options.ray is None:
+        raise ValueError(f"{' and '.join(given)} goes with --ray; add it, or leave that out")
 
 
 def _workers(text: str) -> int | None:

@@ -9,12 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from ..command.plan import Job
-from ..command.recording import replay
 from ..command.report import Report
 from ..command.task import Task
 from ..sdxl.memory import GIB
 from .connection import Share, connected, share_out
-from .pool import MOST_DEATHS, Done, Outcome, Pool
+from .pool import Outcome, Pool
 from .worker import Worker
 
 
@@ -48,13 +47,13 @@ def restore_on_cluster(jobs: Sequence[Job], task: Task, options: argparse.Namesp
     arguments = (options, replace(task, models=task.models and dict), os.getcwd())
     with connected(options.ray, options.workers, options.quiet):
         share = share_out(options.workers, options.gpus_per_worker)
-        report.say(f"workers: {share.workers}, each with {share.cpus} CPU cores and {share.gpus:g} GPUs")
+        report.say(f"workers: {share}")
         if task.captioned:
             jobs = _describe(jobs, arguments, share, report)
         with report.batch(len(jobs)), Pool(Worker, arguments, share, "restore") as pool:
             tallies: dict[str, Tally] = defaultdict(Tally)
             for done in pool.hand_out(jobs, "take"):
-                _tell(done, report)
+                done.tell(report)
                 if done.outcome is None or done.outcome.finished:
                     report.advance()
                 tallies[done.worker].add(done.outcome)
@@ -77,19 +76,7 @@ def _describe(jobs: Sequence[Job], arguments: Sequence[object], share: Share, re
         return list(jobs)
     with report.batch(len(waiting), "captions"), Pool(Worker, arguments, share, "caption") as pool:
         for done in pool.hand_out(waiting, "caption"):
-            _tell(done, report)
-            captioned[done.item] = done.outcome and done.outcome.value
+            done.tell(report)
+            captioned[done.job] = done.value
             report.advance()
     return [job for job in captioned.values() if job is not None]
-
-
-def _tell(done: Done[Job], report: Report) -> None:
-    if done.outcome is not None:
-        replay(done.outcome.events, report)
-    else:
-        source, result = done.item.source, done.item.result
-        report.failed(
-            source,
-            result,
-            f"{MOST_DEATHS} workers died at it, the last one was {done.worker}; their memory may be full",
-        )

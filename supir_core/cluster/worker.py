@@ -43,11 +43,7 @@ class Worker:
     """
 
     def __init__(self, options: argparse.Namespace, task: Task, folder: str):
-        level = logging.DEBUG if getattr(options, "verbose", False) else logging.WARNING
-        logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
-        logging.getLogger(__name__.partition(".")[0]).setLevel(level)
-        with suppress(OSError):  # it may be the command's machine's own, and nothing in it be asked for
-            os.chdir(folder)
+        settle(folder, getattr(options, "verbose", False))
         self.options = options
         self.task = replace(task, models=task.models and (lambda: self.weights.hashes))
         self._told: set[Job] = set()
@@ -116,6 +112,14 @@ class Worker:
             except Stopped:
                 finished, value = False, None
             return Outcome(report.events, finished, value, time.perf_counter() - started, peak_memory())
+
+
+def settle(folder: str, verbose: bool = False) -> None:
+    """Make this process like the command's: what it logs, and the folder in which relative names are."""
+    logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
+    logging.getLogger(__name__.partition(".")[0]).setLevel(logging.DEBUG if verbose else logging.WARNING)
+    with suppress(OSError):  # it may be the command's machine's own, and nothing in it be asked for
+        os.chdir(folder)
 
 
 def show(what: str) -> None:

@@ -100,15 +100,15 @@ def _restore(job: Job, task: Task, picture: Picture, restore: Restore, report: R
     started = time.perf_counter()
     label = task.label(job)
     sizing, tensor = task.sizing(job), picture.tensor
-    layout = sizing.layout(tensor)
-    if layout.shrinks:
-        report.say(f"{job.source}: {layout.shrinks}")
     with report.progress(job.source.name) as callback:
         given = {"caption": job.captions or "", "callback": callback}
         if job.mask is None:
+            layout = sizing.layout(tensor)
+            if layout.shrinks:
+                report.say(f"{job.source}: {layout.shrinks}")
             restored = layout.restore(restore, tensor, task.settings, **given)
         else:
-            given |= {"size": layout.outer, **task.regions()}
+            given |= {"size": task.enlarged(job, (tensor.shape[2], tensor.shape[3])), **task.regions()}
             restored = restore_masked(restore, tensor, read_mask(job.mask), task.settings, **given)
     form = {"bits": picture.bits, "quality": task.quality, "exif": None if task.strip else picture.exif}
     if job.stage1 is not None:

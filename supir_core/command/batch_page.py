@@ -9,7 +9,7 @@ from ..evaluation.manifest import Manifest
 from ..evaluation.page import Shown, write_page
 from ..files.hidden import PREFIX
 from ..restoration.transparency import opaque
-from .degrading import write_pictures
+from .making import write_pictures
 from .output import pixel_size
 from .plan import Job
 from .report import Report

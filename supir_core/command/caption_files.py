@@ -50,8 +50,8 @@ def captioned_pictures(folder: str | Path, required: bool = False) -> list[tuple
     if missing and required:
         raise ValueError(
             f"{folder}: expected a caption beside each picture, but {len(missing)} of {len(paths)} have none, such as "
-            f"{missing[0].name}. Write {missing[0].stem}.txt, let `supir restore --captioner MODEL --save-captions` write "
-            'them, or set captions = "optional"'
+            f"{missing[0].name}. Write {missing[0].stem}.txt, let `supir restore --captioner MODEL --save-captions` "
+            'write them, or set captions = "optional"'
         )
     return [(path, "".join(caption or ())) for path, caption in captions.items()]
 

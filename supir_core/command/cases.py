@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 
 from torch import Tensor
 
 from ..evaluation.cases import Case
 from ..evaluation.degradation import clean_part, counterpart, factor_of
-from ..evaluation.elsewhere import find_result
 from ..evaluation.manifest import Facts
 from ..evaluation.protocols import GIVEN
 from ..restoration.canvas import target_size
 from ..restoration.transparency import opaque
-from .batch import attempt
-from .degrading import damage_pictures, plan_pictures, write_pictures
+from .degrading import damage_pictures, plan_pictures
+from .making import write_pictures
 from .methods import Place
 from .output import pixel_size
 from .plan import Job
@@ -79,11 +77,8 @@ def _copied(
 def _references(place: Place, planned: Sequence[Job], folder: Path) -> dict[Job, Path]:
     """The clean picture of each, written as a PNG."""
     names = {job: job.result.relative_to(folder).with_suffix("").as_posix() for job in planned}
-    jobs = {}
-    for job, name in names.items():
-        source = attempt(job, place.report, partial(find_result, place.options.reference, name, names.values()))
-        if source is not None:
-            jobs[Job(source, place.folder / "reference" / f"{name}.png", None)] = job
+    found = place.find(place.options.reference, names)
+    jobs = {Job(source, place.folder / "reference" / f"{names[job]}.png", None): job for job, source in found.items()}
     how = {"setting": "counterpart"}
     done = _copied(place, list(jobs), how, lambda picture, job: counterpart(picture, _size(jobs[job].result)))
     return {jobs[job]: job.result for job in done}

@@ -92,7 +92,7 @@ def _demo(options: argparse.Namespace) -> int:
 
     shown = run_demo(options.output, options.seed)
     for name, (fidelity, distance) in shown.distances.items():
-        sys.stdout.write(f"{name:9} PSNR {fidelity:5.2f} dB, GMSD {distance:.3f} to the original\n")
+        sys.stdout.write(f"{name:27} PSNR {fidelity:5.2f} dB, GMSD {distance:.3f} to the original\n")
     for path in shown.files:
         sys.stdout.write(f"{path}\n")
     return 0

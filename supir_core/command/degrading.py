@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
+from ..cluster.making import make_on_cluster
+from ..cluster.options import add_cluster, check_cluster
 from ..evaluation.degradation import DAMAGES, SETTINGS, clean_part, damage
-from ..evaluation.manifest import Facts, Manifest
-from ..files.checkpoint import sha256
-from ..files.pictures import read_picture, write_picture
+from ..evaluation.manifest import Manifest
 from ..restoration.transparency import opaque
-from .batch import attempt
-from .inputs import listed
+from .making import MakeAll, make_here, write_pictures
 from .plan import Job, Order, make_plan
 from .report import Report
 
@@ -30,14 +29,21 @@ def add_degrade_options(parser: argparse.ArgumentParser) -> None:
     add("--seed", type=int, default=0, help="of the noise, and of damage of second order (%(default)s)")
     add("-r", "--recursive", action="store_true", help="go into the folders below too")
     add("-q", "--quiet", action="store_true", help="say only what failed")
+    add_cluster(parser, networks=False)
 
 
 def degrade_pictures(options: argparse.Namespace) -> int:
-    """Run ``supir degrade``; gives the exit code."""
+    """Run ``supir degrade``; gives the exit code.
+
+    Raises:
+        Exception: nothing can be done at all: of the options, the inputs, the output.
+    """
+    check_cluster(options)
+    make_all = make_here if options.ray is None else partial(make_on_cluster, options)
     report = Report(options.quiet, as_json=False)
     jobs = plan_pictures(options.inputs, options.output, options.recursive, report)
     with Manifest(options.output) as manifest:
-        damage_pictures(jobs, options.output, options.setting, options.seed, manifest, report)
+        damage_pictures(jobs, options.output, options.setting, options.seed, manifest, report, make_all=make_all)
     return report.close()
 
 
@@ -51,10 +57,7 @@ def plan_pictures(inputs: Sequence[Path], output: Path, recursive: bool, report:
     if output.suffix.lower() == ".png" or output.is_file():
         raise ValueError(f"{output} is a file; name a folder for the results")
     plan = make_plan(Order(inputs, output, recursive))
-    if plan.passed_over:
-        report.say(f"passed over: {listed(plan.passed_over)}")
-    for source, error in plan.refused:
-        report.failed(source, None, error)
+    plan.tell(report)
     return plan.jobs
 
 
@@ -66,6 +69,7 @@ def damage_pictures(
     manifest: Manifest,
     report: Report,
     side: int | None = None,
+    make_all: MakeAll = make_here,
 ) -> list[Job]:
     """Write the damaged pictures that are not there yet; gives the jobs that did not fail.
 
@@ -77,6 +81,7 @@ def damage_pictures(
         manifest: knows what is there.
         report: told what becomes of each.
         side: damage the middle square of at most so many pixels only.
+        make_all: see ``write_pictures``.
     """
     how: dict[str, Any] = {"setting": setting, "seed": seed}
     how |= {"damage": vars(SETTINGS[setting])} if setting in SETTINGS else {}
@@ -86,33 +91,4 @@ def damage_pictures(
         return damage(clean_part(opaque(picture), side), setting, seed, name)
 
     how |= {} if side is None else {"middle": side}
-    return write_pictures(jobs, work, lambda job: how, manifest, report)
-
-
-def write_pictures(
-    jobs: Sequence[Job],
-    work: Callable[[Tensor, Job], Tensor],
-    how: Callable[[Job], Facts],
-    manifest: Manifest,
-    report: Report,
-    page: int | None = None,
-) -> list[Job]:
-    """Write what ``work`` makes of each picture, where it is not there yet; gives the jobs that did not fail.
-
-    ``how`` says how that is: a picture that was made in another way is made anew. ``page`` is that of files with several.
-    """
-
-    def written(job: Job) -> bool:
-        facts = {**how(job), "source": job.source.name, "input": sha256(job.source)}
-        if not manifest.holds(job.result, facts):
-            write_picture(job.result, work(read_picture(job.source, page), job)[0])
-            manifest.add(job.result, facts)
-        return True
-
-    with report.batch(len(jobs)):
-        done = []
-        for job in jobs:
-            if attempt(job, report, partial(written, job)):
-                done.append(job)
-            report.advance()
-    return done
+    return write_pictures(jobs, work, lambda job: how, manifest, report, make_all=make_all)

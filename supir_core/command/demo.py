@@ -1,23 +1,24 @@
-"""The demonstration: a real photograph, damaged on purpose, restored with small weights in the real file formats."""
+"""The demonstration: a real photograph, damaged in two ways, restored with small weights in the real file formats."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from ..evaluation.degradation import SETTINGS, degrade
 from ..evaluation.metrics import gmsd, psnr
 from ..files.checkpoint import sha256
-from ..files.convert import to_tensor
+from ..files.convert import to_image, to_tensor
 from ..files.metadata import Label
 from ..files.pictures import read_picture, write_picture
-from ..restoration.canvas import resize
+from ..restoration.canvas import Restored, resize
 from ..sdxl.config import UNetConfig, VAEConfig
 from ..supir.model import SupirModel, load_model
 from ..supir.pipeline import restore
@@ -47,7 +48,13 @@ VAE_CONFIG = VAEConfig(widths=(96, 64, 64, 96), blocks=1, latent_channels=4, ste
 
 CAPTION = "A woman in uniform."
 DAMAGE = "blur_sr4_noise_jpeg"
+DAMAGES = {"noise": ("noise 40", "sr4_noise"), "mixture": ("blur, noise, JPEG", DAMAGE)}
+"""Folder, name and setting of what is shown, what the demo weights do best first."""
+
 SCALE = 4
+TITLE, FONT = 0.055, 0.04
+"""Heights in sides of a picture: of the line above it, and of its letters."""
+
 DEMO_SETTINGS = PRESETS["demo"]
 
 
@@ -99,34 +106,64 @@ def load_demo_model(
 
 
 def run_demo(folder: Path, seed: int = 0) -> Demonstration:
-    """Damage the photograph, restore it, and write the pictures to ``folder``.
+    """Damage the photograph in the ways of ``DAMAGES``, restore it, and write the pictures to ``folder``.
 
     Without scikit-image the damaged picture of the repository is restored, and there is no original to compare with.
     """
+    original, damaged = _damaged()
+    model = load_demo_model()
+    settings = replace(DEMO_SETTINGS, seed=seed)
+    label = Label(
+        settings.method, asdict(settings), CAPTION, {"scale": SCALE}, {file.name: sha256(file) for file in model.files}
+    )
+    files, distances, rows = [], {}, []
+    for name, picture in damaged.items():
+        restored = restore(model, picture, settings, scale=SCALE, caption=CAPTION)
+        files += _write(folder / name, picture, restored, label)
+        enlarged = resize(picture, (SCALE * picture.shape[2], SCALE * picture.shape[3]))
+        made = {"enlarged": enlarged, "stage 1": restored.stage1, "restored": restored.image}
+        title, row = DAMAGES[name][0], made
+        if original is not None:
+            measured = {kind: (psnr(shown, original), gmsd(shown, original)) for kind, shown in made.items()}
+            distances |= {f"{title}: {kind}": distance for kind, distance in measured.items()}
+            row = {f"{kind}: {measured[kind][0]:.1f} dB": shown for kind, shown in made.items()}
+            row["original"] = original
+        rows.append(to_tensor(draw_row(row, title)))
+    files.append(folder / "side_by_side.png")
+    write_picture(files[-1], torch.cat(rows, dim=2)[0], label)
+    return Demonstration(files, distances)
+
+
+def _damaged() -> tuple[Tensor | None, dict[str, Tensor]]:
+    """The original, and as it is damaged in each way."""
     try:
         original = demo_photograph()
     except ImportError:
         log.warning("scikit-image is not installed, so there is no original to compare with: pip install scikit-image")
-        original = None
-    damaged = read_picture(WEIGHTS / DAMAGED_FILE) if original is None else degrade(original, SETTINGS[DAMAGE])
-    model = load_demo_model()
-    settings = replace(DEMO_SETTINGS, seed=seed)
-    restored = restore(model, damaged, settings, scale=SCALE, caption=CAPTION)
-    label = Label(
-        settings.method, asdict(settings), CAPTION, {"scale": SCALE}, {file.name: sha256(file) for file in model.files}
-    )
-    enlarged = resize(damaged, (SCALE * damaged.shape[2], SCALE * damaged.shape[3]))
-    shown = {"enlarged": enlarged, "stage 1": restored.stage1, "restored": restored.image}
-    side_by_side = [*shown.values()] if original is None else [*shown.values(), original]
+        return None, {"mixture": read_picture(WEIGHTS / DAMAGED_FILE)}
+    return original, {name: degrade(original, SETTINGS[setting]) for name, (_, setting) in DAMAGES.items()}
+
+
+def _write(folder: Path, damaged: Tensor, restored: Restored, label: Label) -> list[Path]:
+    """The pictures of one damage as files; what the model made is labelled."""
     pictures = {
         "damaged.png": (damaged, None),
         "stage1.png": (restored.stage1, label),
         "restored.png": (restored.image, label),
-        "side_by_side.png": (torch.cat(side_by_side, dim=3), label),
     }
     for name, (picture, its_label) in pictures.items():
         write_picture(folder / name, picture[0], its_label)
-    distances = {}
-    if original is not None:
-        distances = {name: (psnr(picture, original), gmsd(picture, original)) for name, picture in shown.items()}
-    return Demonstration([folder / name for name in pictures], distances)
+    return [folder / name for name in pictures]
+
+
+def draw_row(pictures: Mapping[str, Tensor], title: str = "", side: int = 512) -> Image.Image:
+    """Pictures ``(1, 3, H, W)`` beside each other, ``side`` wide and high, each under its name; the title comes first."""
+    height = round(TITLE * side)
+    drawn = Image.new("RGB", (side * len(pictures), side + height), "white")
+    draw, font = ImageDraw.Draw(drawn), ImageFont.load_default(FONT * side)
+    for number, (name, picture) in enumerate(pictures.items()):
+        panel = to_image(picture[0]).resize((side, side), Image.Resampling.LANCZOS)
+        drawn.paste(panel, (number * side, height))
+        text = f"{title}, {name}" if title and not number else name
+        draw.text((number * side + height // 4, height // 2), text, "black", font, anchor="lm")
+    return drawn

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from math import prod
 from typing import NamedTuple
 
@@ -12,12 +13,13 @@ from ..files.pictures import read_mask, read_picture
 from ..restoration.canvas import Canvas
 from ..restoration.regions import find_regions, fit_mask
 from ..restoration.retry import tile_pixels
-from ..restoration.sizes import AUTO
+from ..restoration.sizes import AUTO, Layout
 from ..restoration.tiling import count_calls
 from ..sdxl.config import UNetConfig, without_prefix
 from ..sdxl.memory import GIB
 from ..sdxl.model import UNET, WORK_NUMBERS, min_side
 from ..supir.settings import Settings
+from .batch import attempt
 from .costs import Load, cost_of, describe
 from .output import pixel_size, result_bytes
 from .plan import Job
@@ -47,13 +49,15 @@ def tell_plan(jobs: Sequence[Job], task: Task, weights: Weights, report: Report)
             report.say(f"{job.source} -> {job.result}: its size is not known before it is read")
             report.picture(job.source, job.result, "planned")
             continue
-        work = _work(job, size, task, smallest, weights)
+        work = attempt(job, report, partial(_work, job, size, task, smallest, weights))
+        if work is None:
+            continue
         in_all.append(work)
         written = sum(result_bytes(path, job, task) for path in job.pictures)
         loads.append(Load(work.size, work.calls, job.source.stat().st_size, written))
         report.say(
-            f"{job.source} -> {job.result}: {size[1]}x{size[0]} to {work.result[1]}x{work.result[0]}, worked on at {work.size[1]}x{work.size[0]}, "
-            f"{work.plan}, network calls: {work.calls}"
+            f"{job.source} -> {job.result}: {size[1]}x{size[0]} to {work.result[1]}x{work.result[0]}, worked on at "
+            f"{work.size[1]}x{work.size[0]}, {work.plan}, network calls: {work.calls}"
         )
         report.picture(job.source, job.result, "planned", tiles=work.tiles, calls=work.calls, gib=round(work.memory, 2))
     if in_all:
@@ -66,26 +70,23 @@ def tell_plan(jobs: Sequence[Job], task: Task, weights: Weights, report: Report)
 
 def _work(job: Job, size: tuple[int, int], task: Task, smallest: int, weights: Weights) -> Work:
     """What a picture takes; one with a mask what its regions take together."""
-    target = _result(job, size, task)
     if job.mask is None:
-        return work_of(target, task, smallest, weights)
+        layout = _layout(job, size, task)
+        return work_of(layout.inner, task, smallest, weights)._replace(result=layout.outer)
+    target = task.enlarged(job, size)
     regions = find_regions(fit_mask(read_mask(job.mask), target), **task.regions())
     works = [work_of(region.size, task, smallest, weights) for region in regions]
     tiles, calls = sum(work.tiles for work in works), sum(work.calls for work in works)
-    return Work(
-        target, target, tiles, f"regions: {len(regions)}", calls, max((work.memory for work in works), default=0.0)
-    )
+    memory = max((work.memory for work in works), default=0.0)
+    return Work(target, target, tiles, f"regions: {len(regions)}", calls, memory)
 
 
-def _result(job: Job, size: tuple[int, int], task: Task) -> tuple[int, int]:
-    """(height, width) of a result; a picture that is shrunk by its detail is read for that."""
+def _layout(job: Job, size: tuple[int, int], task: Task) -> Layout:
+    """What is done with a picture of some (height, width); one that is shrunk to its detail is read for that."""
     sizing = task.sizing(job)
-    factor = (
-        sizing.shrink_factor(read_picture(job.source, task.page))
-        if sizing.shrink_first == AUTO
-        else sizing.shrink_first
-    )
-    return sizing.result(size, float(factor))
+    if sizing.shrink_first == AUTO:
+        return sizing.layout(read_picture(job.source, task.page))
+    return sizing.layout_for(size, float(sizing.shrink_first))
 
 
 def work_of(target: tuple[int, int], task: Task, smallest: int, weights: Weights) -> Work:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
-from ..cluster.options import add_cluster, for_driver
+from ..cluster.options import add_cluster, check_cluster, for_driver
 from ..evaluation.cases import Case, safe
 from ..evaluation.degradation import DAMAGES
 from ..evaluation.manifest import Manifest
@@ -18,7 +18,7 @@ from ..restoration.knobs import SCALE
 from ..sdxl.model import defaults
 from .cases import find_cases
 from .measuring import load_metrics, measure, write_results
-from .methods import SPECS, Method, Place, method_of
+from .methods import SPECS, STAGE1, Method, Place, method_of
 from .options import INSTANTIR_FILES, SUPIR_FILES, add_captions, add_weights
 from .report import Report
 from .weights import Weights
@@ -61,6 +61,7 @@ def evaluate_pictures(options: argparse.Namespace) -> int:
     Raises:
         Exception: nothing can be done at all: of the options, the inputs, the output, the weights.
     """
+    check_cluster(options)
     report = Report(options.quiet)
     protocol = PROTOCOLS.get(options.protocol, COMPARISON)
     _complete(options, protocol)
@@ -108,6 +109,8 @@ def _restore(place: Place, methods: Sequence[Method], groups: Sequence[Sequence[
     for method in methods:
         for cases in filter(None, groups):
             place.report.say(f"{method.name}: {cases[0].setting}, seed {cases[0].seed}")
-            for shown, done in method.run(place, method.name, cases).items():
-                results.setdefault(shown, []).extend(done)
+            done = method.run(place, method.name, cases)
+            names = [method.name, method.name + STAGE1] if method.kind and place.options.stage1 else [method.name]
+            for name in names:
+                results.setdefault(name, []).extend(done)
     return results

@@ -53,8 +53,7 @@ def measure(place: Place, results: Results, metrics: Sequence[Metric], protocol:
                     attempt(job, place.report, partial(_scores, case, method, job.result, metrics, protocol)) or []
                 )
                 place.report.advance()
-    order = list(dict.fromkeys(case.setting for cases in results.values() for case in cases))
-    return sorted(scores, key=lambda score: order.index(score.setting))
+    return scores
 
 
 def _scores(case: Case, method: str, result: Path, metrics: Sequence[Metric], protocol: Protocol) -> list[Score]:

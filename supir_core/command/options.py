@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import fields, replace
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from ..sdxl.model import WEIGHTS
 from ..sdxl.residency import MODES
 from ..supir.settings import DEFAULT_PRESET, PRESETS, Settings
 from .models import DINO_FOLDER, TOKENIZER_FOLDER
+from .settings import base_settings, with_given
 
 METHODS = ("supir", "instantir")
 ALIASES = {"vae_memory": ("vae_tile",)}
@@ -86,17 +87,9 @@ def add_knob(group: Any, name: str, described: Knob) -> None:
 
 def settings_from(options: argparse.Namespace) -> Settings | InstantSettings:
     """The preset, by default that of the weights, or the published settings, with every setting that was given replaced."""
-    base = InstantSettings()
-    if options.method == "supir":
-        base = PRESETS[options.preset or ("demo" if options.demo else DEFAULT_PRESET)]
-    names = {field.name for field in fields(base)}
-    given: dict[str, Any] = {
-        name: value for name, value in vars(options).items() if name in names and value is not None
-    }
-    for name in ("cfg", "control"):
-        if isinstance(given.get(name), list):
-            given[name] = LinearSchedule(*given[name])
-    return replace(base, **given)
+    base = base_settings(options.method, getattr(options, "preset", None), getattr(options, "demo", False))
+    given = {field.name: getattr(options, field.name, None) for field in fields(base)}
+    return with_given(base, {name: value for name, value in given.items() if value is not None})
 
 
 def _add_pictures(parser: argparse.ArgumentParser) -> None:

@@ -12,7 +12,8 @@ from ..files.objects import Address
 from ..files.pictures import UnreadablePictureError, read_label
 from ..files.writing import SUFFIX_FORMATS
 from .caption_files import caption_files, read_captions
-from .inputs import Found, find_pictures, mask_beside
+from .inputs import Found, find_pictures, listed, mask_beside
+from .report import Report
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,13 @@ class Plan:
     jobs: list[Job]
     refused: list[tuple[Path, Exception]]
     passed_over: Counter[str]
+
+    def tell(self, report: Report) -> None:
+        """Tell of what is not done."""
+        if self.passed_over:
+            report.say(f"passed over: {listed(self.passed_over)}")
+        for source, error in self.refused:
+            report.failed(source, None, error)
 
 
 def make_plan(order: Order) -> Plan:

@@ -20,7 +20,6 @@ from .batch_page import write_batch_page
 from .captions import Captions, caption_jobs
 from .done import State, Verdict, judge
 from .dry_run import tell_plan
-from .inputs import listed
 from .lock import lock_file
 from .options import settings_from, target_from
 from .output import check_output
@@ -45,10 +44,7 @@ def restore_pictures(options: argparse.Namespace) -> int:
     weights = Weights(for_driver(options))
     task = _task(options, weights)
     plan = make_plan(_order(options))
-    if plan.passed_over:
-        report.say(f"passed over: {listed(plan.passed_over)}")
-    for source, error in plan.refused:
-        report.failed(source, None, error)
+    plan.tell(report)
     try:
         restore_jobs(plan.jobs, task, weights, options, report)
         if options.report and not options.dry_run:

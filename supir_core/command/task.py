@@ -46,18 +46,21 @@ class Task:
     caption_tiles: bool = False
 
     def sizing(self, job: Job) -> TargetSize:
-        """The size of a picture's result.
+        """The size of a picture's result."""
+        return self.target if self.target.given or job.mask is None else replace(self.target, scale=1.0)
+
+    def enlarged(self, job: Job, size: tuple[int, int]) -> tuple[int, int]:
+        """(height, width) to which a picture with a mask is enlarged before its regions are restored.
 
         Raises:
-            ValueError: a picture with a mask is to be more than enlarged.
+            ValueError: it is to be more than enlarged.
         """
-        if job.mask is None:
-            return self.target
         if not self.target.plain:
             raise ValueError(
-                f"{job.source.name} has a mask, outside of which nothing changes; leave out --fit and --shrink-first for it"
+                "a picture with a mask is only enlarged, as nothing changes outside of the mask; leave out --fit and "
+                "--shrink-first for it"
             )
-        return self.target if self.target.given else replace(self.target, scale=1.0)
+        return self.sizing(job).result(size)
 
     def regions(self) -> dict[str, Any]:
         """How regions are cut out."""

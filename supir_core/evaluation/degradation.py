@@ -19,7 +19,7 @@ from PIL import Image
 from torch import Tensor
 
 from ..files.convert import to_image, to_tensor
-from ..restoration.canvas import middle, resize
+from ..restoration.canvas import middle_of, resize
 
 RESIZE_MODES = ("area", "bilinear", "bicubic")
 
@@ -78,7 +78,7 @@ def clean_part(picture: Tensor, side: int | None = None) -> Tensor:
         raise ValueError(f"{width}x{height} pixels are too few to damage; at least {SIDE_MULTIPLE} a side are needed")
     if side is not None:
         side = min(side, height, width)
-        picture = middle(picture, (side, side))
+        picture = middle_of(picture, (side, side))
     height, width = (edge // SIDE_MULTIPLE * SIDE_MULTIPLE for edge in picture.shape[2:])
     return picture[:, :, :height, :width]
 

@@ -51,12 +51,16 @@ class Manifest:
 
     def holds(self, path: Path, facts: Facts) -> bool:
         """Whether a picture is there and was made so."""
-        known = self.pictures.get(self._name(path))
-        return path.is_file() and known == json.loads(json.dumps(facts))
+        return path.is_file() and self.pictures.get(self._name(path)) == _as_read(facts)
 
     def add(self, path: Path, facts: Facts) -> None:
         """Note how a picture was made."""
-        self.pictures[self._name(path)] = json.loads(json.dumps(facts))
+        self.pictures[self._name(path)] = _as_read(facts)
 
     def _name(self, path: Path) -> str:
         return path.relative_to(self.folder).as_posix()
+
+
+def _as_read(facts: Facts) -> Facts:
+    """As a file would give them back."""
+    return json.loads(json.dumps(facts))

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import partial
 
 from torch import Tensor
 
-from ..restoration.canvas import middle, resize
+from ..restoration.canvas import middle_of, resize
 from .degradation import SECOND_ORDER, SETTINGS
 
 GIVEN = "given"
@@ -37,6 +36,11 @@ def shrunk(picture: Tensor) -> Tensor:
     height, width = picture.shape[2:]
     factor = 512 / min(height, width)
     return resize(picture, (round(height * factor), round(width * factor)))
+
+
+def middle(picture: Tensor) -> Tensor:
+    """The middle 512x512 pixels, or what there is of them."""
+    return middle_of(picture, (512, 512))
 
 
 @dataclass(frozen=True)
@@ -170,7 +174,7 @@ PROTOCOLS: dict[str, Protocol] = {
     ),
     "instantir-2": replace(
         _INSTANTIR,
-        view=partial(middle, size=(512, 512)),
+        view=middle,
         notes=("Scenario 2: the middle 512x512 of 1024.", *_INSTANTIR.notes),
     ),
 }

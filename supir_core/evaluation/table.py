@@ -55,13 +55,14 @@ class Row:
 
 
 def summarize(scores: Iterable[Score], published: Published | None = None) -> list[Row]:
-    """The table of scores, in the order in which settings, methods and metrics first appear."""
+    """The table of scores, a setting after the other; settings, methods and metrics in the order in which they first appear."""
     groups: dict[tuple[str, str, str], list[float]] = {}
     for score in scores:
         groups.setdefault(score[:3], []).append(score.value)
+    settings = list(dict.fromkeys(setting for setting, *_ in groups))
     return [
         Row(*key, fmean(values), pstdev(values), len(values), _published(published or {}, *key))
-        for key, values in groups.items()
+        for key, values in sorted(groups.items(), key=lambda group: settings.index(group[0][0]))
     ]
 
 
@@ -97,14 +98,10 @@ def to_markdown(
     The published numbers have lines of their own below.
     """
     parts = []
-    for setting, group in groupby(sorted(rows, key=lambda row: _order(rows, row.setting)), key=lambda row: row.setting):
+    for setting, group in groupby(rows, key=lambda row: row.setting):
         theirs = (published or {}).get(setting, {})
         parts += [f"## {setting}", "", *_table(list(group), metrics, theirs), ""]
     return "\n".join([*parts, *(f"- {note}" for note in notes)]).rstrip() + "\n"
-
-
-def _order(rows: Sequence[Row], setting: str) -> int:
-    return next(number for number, row in enumerate(rows) if row.setting == setting)
 
 
 def _table(rows: Sequence[Row], metrics: Sequence[Metric], published: Mapping[str, Numbers]) -> list[str]:

@@ -10,8 +10,10 @@ from torch import Tensor
 
 from .measures import INSTALL
 
+Upscale = Callable[[Tensor], Tensor]
 
-def load_upscaler(file: Path, device: torch.device | str = "cpu") -> Callable[[Tensor], Tensor]:
+
+def load_upscaler(file: Path, device: torch.device | str = "cpu") -> Upscale:
     """Load an upscaler.
 
     Args:

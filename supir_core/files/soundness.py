@@ -6,9 +6,8 @@ bad number within a large tensor may pass here; it makes the picture not finite,
 
 from __future__ import annotations
 
-import math
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -17,12 +16,11 @@ from torch import Tensor
 from .errors import UnsupportedCheckpointError
 from .kinds import ADAPTER, PREVIEWER
 
-FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.float8_e4m3fn, torch.float8_e5m2)
 BLOCK = 512
 """Numbers looked at together."""
 
-WHOLE, MOST = 2**18, 16
-"""Numbers of a tensor that is looked at whole; blocks of a larger one."""
+WHOLE, MOST = 2**18, 8
+"""Numbers of a tensor that is looked at whole; blocks of a larger one. Most of the time goes into the pages that these lie in."""
 
 HOLE = 0.25
 """A tensor has a hole when so much of it, in one piece, is zeros, and the rest is not."""
@@ -45,6 +43,7 @@ class Soundness:
         self.source, self.holes_matter = source, kind not in ZEROS_ALLOWED
         self.numbers = Counter[torch.dtype]()
         self.lost: list[Lost] = []
+        self.samples: list[Sample] = []
 
     def check(self, key: str, parts: Iterable[Tensor]) -> None:
         """Look at a tensor, given as it is stored, in one or more parts.
@@ -71,6 +70,7 @@ class Soundness:
         Raises:
             UnsupportedCheckpointError: too much of it is zeros, or no weights.
         """
+        self.lost += senseless(self.samples)
         if not self.lost:
             return
         share = sum(lost.numbers for lost in self.lost) / self.numbers.total()
@@ -89,29 +89,28 @@ class Soundness:
             )
 
     def _look(self, key: str, tensor: Tensor) -> None:
-        if tensor.ndim < 2:
-            found, highest = tensor, [tensor.float().sum().item()]
-        else:
-            found, highest = magnitudes(tensor)
-        if not math.isfinite(sum(highest)):
+        highest = magnitudes(tensor)
+        if max(highest, default=0) > FLOATS[tensor.dtype].largest:
             self._refuse(
                 f"{key} holds numbers that are not finite (NaN or infinity). It was saved damaged, or overflowed when it was "
                 "converted or merged: take the published file"
             )
         if tensor.ndim >= 2 and self.holes_matter:
-            self._look_for_holes(key, tensor, found, highest)
+            self._look_for_holes(key, tensor, highest)
 
-    def _look_for_holes(self, key: str, matrix: Tensor, found: Tensor, highest: list[float]) -> None:
-        zeros, numbers = not any(highest), matrix.numel()
+    def _look_for_holes(self, key: str, matrix: Tensor, highest: list[int]) -> None:
+        numbers = matrix.numel()
         self.numbers[matrix.dtype] += numbers
-        narrow = matrix.element_size() == 2 and numbers >= BLOCK
-        if zeros or (narrow and not SPREAD[0] < _spread(found) < SPREAD[1]):
-            self.lost.append(Lost(key, matrix.dtype, numbers, zeros))
-        elif _longest_run_of_zeros(highest) >= max(2, HOLE * len(highest)):
+        if not any(highest):
+            self.lost.append(Lost(key, matrix.dtype, numbers, zeros=True))
+        elif not all(highest) and _longest_run_of_zeros(highest) >= max(2, HOLE * len(highest)):
             self._refuse(
                 f"{key} is zeros over {HOLE:.0%} of its length or more, as where a download broke off. Download it again, and "
                 "compare its hash with the source's"
             )
+        elif matrix.element_size() == 2 and numbers >= BLOCK:
+            first = matrix.detach().reshape(-1)[:BLOCK].float()
+            self.samples.append(Sample(Lost(key, matrix.dtype, numbers, zeros=False), first))
 
     def _refuse(self, why: str) -> None:
         raise UnsupportedCheckpointError(f"{self.source}: {why}")
@@ -126,23 +125,71 @@ class Lost(NamedTuple):
     zeros: bool
 
 
-def magnitudes(tensor: Tensor) -> tuple[Tensor, list[float]]:
-    """Magnitudes of the numbers in the blocks that are looked at, and the largest of each block, NaN where it holds one."""
-    flat = tensor.detach().reshape(-1)
-    count = len(flat) // BLOCK
-    if not count:
-        found = flat.float().abs()
-        return found, [found.max().item()]
-    step = 1 if len(flat) <= WHOLE else count // MOST
-    found = flat[: count * BLOCK].view(count, BLOCK)[::step].float().abs()
-    rest = flat[count * BLOCK :]
-    return found, [*found.amax(1).tolist(), *(magnitudes(rest)[1] if len(rest) else [])]
+class Sample(NamedTuple):
+    """A matrix of 16 bits that is lost if its first numbers, ``(BLOCK,)`` as float32, make no sense."""
+
+    matrix: Lost
+    first: Tensor
 
 
-def _spread(magnitudes: Tensor) -> float:
-    some = magnitudes.reshape(-1)[:BLOCK]  # enough to tell, and far cheaper
-    logarithms = some[some > 0].log2()
-    return (logarithms.mean() - logarithms.max()).item() if len(logarithms) else 0.5 * sum(SPREAD)
+class Bits(NamedTuple):
+    """Floats as whole numbers, which are cheap to look at; without the sign they are in the same order.
+
+    Attributes:
+        kind: whole numbers as wide.
+        magnitude: all bits but the sign.
+        largest: bits of the largest finite number; beyond lie infinity and NaN.
+    """
+
+    kind: torch.dtype
+    magnitude: int
+    largest: int
+
+    @classmethod
+    def of(cls, dtype: torch.dtype) -> Bits:
+        """Of the numbers of a type."""
+        kind = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}[dtype.itemsize]
+        largest = torch.tensor(torch.finfo(dtype).max, dtype=dtype).view(kind).item()
+        return cls(kind, torch.iinfo(kind).max, int(largest))
+
+
+FLOATS = {
+    dtype: Bits.of(dtype)
+    for dtype in (
+        torch.float64,
+        torch.float32,
+        torch.float16,
+        torch.bfloat16,
+        torch.float8_e4m3fn,
+        torch.float8_e5m2,
+    )
+}
+
+
+def magnitudes(tensor: Tensor) -> list[int]:
+    """The largest magnitude in each block that is looked at, as bits; vectors are one block."""
+    kind, magnitude, _ = FLOATS[tensor.dtype]
+    bits, numbers = tensor.detach().reshape(-1).view(kind), tensor.numel()
+    if tensor.ndim < 2 or numbers < BLOCK:
+        return [int(bits.bitwise_and(magnitude).max().item())] if numbers else []
+    large = numbers > WHOLE
+    blocks = bits.unfold(0, BLOCK, numbers // MOST if large else BLOCK)
+    found = blocks.bitwise_and(magnitude).amax(1).tolist()
+    if not large and numbers % BLOCK:  # the last block is of the last numbers
+        found.append(int(bits[-BLOCK:].bitwise_and(magnitude).max().item()))
+    return found
+
+
+def senseless(samples: Sequence[Sample]) -> list[Lost]:
+    """The matrices whose numbers spread as no weights do."""
+    if not samples:
+        return []
+    numbers = torch.stack([sample.first for sample in samples]).abs()  # together, as each call costs more than its work
+    some = numbers > 0
+    logarithms = torch.where(some, numbers, 1.0).log2()
+    spreads = logarithms.sum(1) / some.sum(1) - numbers.amax(1).log2()
+    sound = ((spreads > SPREAD[0]) & (spreads < SPREAD[1])) | ~some.any(1)
+    return [sample.matrix for sample, fine in zip(samples, sound.tolist(), strict=True) if not fine]
 
 
 def _longest_run_of_zeros(values: Iterable[float]) -> int:

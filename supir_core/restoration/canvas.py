@@ -130,7 +130,7 @@ def target_size(
     return size
 
 
-def middle(picture: Tensor, size: tuple[int, int]) -> Tensor:
+def middle_of(picture: Tensor, size: tuple[int, int]) -> Tensor:
     """The middle (height, width) of pictures ``(B, C, H, W)``, or what there is of it."""
     top, left = (max(0, (have - wanted) // 2) for have, wanted in zip(picture.shape[2:], size, strict=True))
     return picture[:, :, top : top + size[0], left : left + size[1]]

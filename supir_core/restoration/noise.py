@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from ..sdxl.config import LATENT_CHANNELS, LATENT_PIXELS
 from ..sdxl.memory import upload
 
 SEEDS = 2**64
@@ -28,6 +29,12 @@ def seeded_noise(seeds: Sequence[int]) -> Noise:
         return upload(torch.stack(rows), x.device).to(x.dtype)
 
     return noise
+
+
+def latent_noise(seed: int, side: int) -> Tensor:
+    """Unit normal noise for the latent of a square picture, ``(4, side / 8, side / 8)``."""
+    latent = side // LATENT_PIXELS
+    return seeded_noise([seed])(torch.empty(1, LATENT_CHANNELS, latent, latent))[0]
 
 
 def row_noise(seed: int, rows: int, same: bool = False) -> Noise:

@@ -68,6 +68,8 @@ class Layout(NamedTuple):
 
     def complete(self, restored: Tensor) -> Tensor:
         """The result of what was restored ``(B, 3 or 4, *inner)``: white, and transparent, beside it."""
+        if self.outer == self.inner:
+            return restored
         above, before = ((outer - inner) // 2 for outer, inner in zip(self.outer, self.inner, strict=True))
         below, behind = self.outer[0] - self.inner[0] - above, self.outer[1] - self.inner[1] - before
         padded = F.pad(restored, (before, behind, above, below), value=1.0)
@@ -143,12 +145,14 @@ class TargetSize:
 
     def layout(self, picture: Tensor) -> Layout:
         """What is done with a picture ``(B, 3 or 4, H, W)``."""
-        whole = int(picture.shape[2]), int(picture.shape[3])
-        factor = self.shrink_factor(picture)
-        outer = self.result(whole, factor)
-        crop = _middle(whole, outer) if self.fit == "crop" else (0, 0, *whole)
-        inner = _within(whole, outer) if self.fit == "pad" else outer
-        return Layout(crop, _times(crop[2:], 1 / factor), inner, outer)
+        return self.layout_for((int(picture.shape[2]), int(picture.shape[3])), self.shrink_factor(picture))
+
+    def layout_for(self, picture: tuple[int, int], shrunk_by: float) -> Layout:
+        """What is done with a picture of some (height, width) that is shrunk first by a factor."""
+        outer = self.result(picture, shrunk_by)
+        crop = _middle(picture, outer) if self.fit == "crop" else (0, 0, *picture)
+        inner = _within(picture, outer) if self.fit == "pad" else outer
+        return Layout(crop, _times(crop[2:], 1 / shrunk_by), inner, outer)
 
     def described(self) -> dict[str, Any]:
         """The size by name, as labels have it: what differs from the usual."""

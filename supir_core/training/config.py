@@ -28,7 +28,6 @@ STAGE_DEFAULTS: dict[str, dict[str, Any]] = {
 MAY_CHANGE = {"steps", "report_every", "checkpoint_every", "held_out_every", "workers", "tracker"}
 """What may differ in a run that goes on from another: the weights do not depend on it."""
 
-
 SHARE: dict[str, Any] = {"least": 0.0, "most": 1.0, "step": 0.01}
 TIMES: dict[str, Any] = {"least": 0.0, "most": 100.0, "step": 0.01}
 COUNT: dict[str, Any] = {"least": 1, "most": 10**9}

@@ -25,13 +25,10 @@ from ..files.checkpoint import sha256
 from ..files.pictures import read_picture
 from ..files.writing import whole
 from ..restoration.canvas import resize
-from ..restoration.noise import seeded_noise
+from ..restoration.noise import latent_noise
 from ..restoration.prompts import full_prompt
 from ..restoration.transparency import opaque
-from ..sdxl.config import LATENT_CHANNELS, LATENT_PIXELS
 from .config import TrainingConfig
-
-HARDEST = "blur_sr4_noise_jpeg"
 
 CROP, ROW = 0, 1
 """Streams of random numbers: those of crop and damage, and those of text, noise and noise level."""
@@ -78,14 +75,8 @@ class Batch(NamedTuple):
 class Samples:
     """Numbered samples without end, as the config says.
 
-    Args:
-        config: of the training.
-        words: the method's settings, for their quality words.
-        process: number of this process.
-        processes: how many there are, which share each step's samples.
-
-    Attributes:
-        tensors: gives the pictures of a sample, ``(1, ...)``: ``pair``, or what ``fill`` kept.
+    ``words`` are the method's settings, for their quality words; ``processes`` share the samples of each step, and
+    ``process`` is the number of this one.
     """
 
     def __init__(self, config: TrainingConfig, words: Any, process: int = 0, processes: int = 1):
@@ -93,7 +84,7 @@ class Samples:
         self.process, self.processes = process, processes
         self.pictures = captioned_pictures(config.pictures, required=config.captions == "required")
         self.negatives = captioned_pictures(config.negatives) if config.negatives else []
-        self.tensors: Callable[[int, int, bool], Tensors] = self.pair
+        self.tensors: Callable[[int, int, bool], Tensors] = self.pair  # or what `fill` kept
 
     def batch(self, number: int) -> Batch:
         """This process's part of batch ``number`` of all, of which a step accumulates some."""
@@ -182,7 +173,9 @@ class Samples:
     def _damage(self, clean: Tensor, random: np.random.Generator) -> Tensor:
         config = self.config
         if random.random() < config.hardest_share:
-            small = degrade(clean, replace(SETTINGS[HARDEST], factor=config.factor), int(random.integers(1 << 30)))
+            small = degrade(
+                clean, replace(SETTINGS["blur_sr4_noise_jpeg"], factor=config.factor), int(random.integers(1 << 30))
+            )
         else:
             small = degrade_at_random(clean, random, config.factor)
         return enlarged(small, (config.side, config.side))
@@ -195,9 +188,3 @@ class Samples:
             return self.words.negative
         plain = draw < self.config.drop_text + self.config.drop_caption
         return full_prompt("" if plain else caption, self.words.positive)
-
-
-def latent_noise(seed: int, side: int) -> Tensor:
-    """Unit normal noise for the latent of a square picture, ``(4, side / 8, side / 8)``."""
-    latent = side // LATENT_PIXELS
-    return seeded_noise([seed])(torch.empty(1, LATENT_CHANNELS, latent, latent))[0]

@@ -22,7 +22,6 @@ from ..sdxl.conditioning import Conditioning
 from ..sdxl.schedule import level_at, noised, training_sigmas
 from .config import TrainingConfig
 from .data import Batch, Tensors
-from .losses import consistency_loss, solver_step
 from .stages import DiffusionStage
 
 
@@ -124,3 +123,14 @@ class AggregatorStage(InstantIRStage):
 
     def published(self, state: Tensors) -> Tensors:
         return {diffusers_path(key): tensor for key, tensor in state.items()}
+
+
+def consistency_loss(student: Tensor, target: Tensor, huber: float = 1e-3) -> Tensor:
+    """Pseudo-Huber distance (Luo et al. 2023) of two one-step previews of one path (Huang et al. 2024, eq. 5)."""
+    return ((student - target).square() + huber**2).sqrt().mean() - huber
+
+
+def solver_step(z: Tensor, eps: Tensor, sigma: Tensor, sigma_next: Tensor) -> Tensor:
+    """One step of DDIM (Song et al. 2021) between levels ``(B, 1, 1, 1)``, for latents as the UNet gets them."""
+    x = z * (1 + sigma**2).sqrt()
+    return (x + (sigma_next - sigma) * eps) / (1 + sigma_next**2).sqrt()

@@ -14,14 +14,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import Accelerator
+from accelerate.utils import AutocastKwargs, send_to_device
 from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from .config import TrainingConfig
 
-KEPT = 2
-"""Checkpoints that are kept."""
+KEPT = 2  # checkpoints
 
 
 class CheckpointError(OSError):
@@ -29,7 +30,7 @@ class CheckpointError(OSError):
 
 
 class Averaged(AveragedModel):
-    """Weights averaged over the updates, in main memory; early ones are forgotten faster. Without decay there are none."""
+    """Weights averaged over updates, in main memory; early ones are forgotten faster. Without decay there are none."""
 
     def __init__(self, module: nn.Module, decay: float):
         learnt = [parameter for parameter in module.parameters() if parameter.requires_grad]
@@ -62,30 +63,21 @@ class Averaged(AveragedModel):
 
 
 class Loop:
-    """A module that learns.
+    """A module that learns, as fast and as long as the config says, with checkpoints and log in its ``output``.
 
-    Args:
-        config: how long and how fast.
-        folder: for checkpoints and log.
-        report: takes lines for people.
-
-    Attributes:
-        accelerator: accelerate's, which knows device and processes.
+    ``report`` takes lines for people; ``accelerator`` is accelerate's, which knows device and processes.
     """
 
-    def __init__(self, config: TrainingConfig, folder: Path, report: Callable[[str], None]):
-        from accelerate import Accelerator
-        from accelerate.utils import AutocastKwargs
-
-        self.config, self.folder, self._report = config, folder, report
-        folder.mkdir(parents=True, exist_ok=True)
+    def __init__(self, config: TrainingConfig, report: Callable[[str], None]):
+        self.config, self.folder, self._report = config, Path(config.output), report
+        self.folder.mkdir(parents=True, exist_ok=True)
         known = importlib.util.find_spec(config.tracker) is not None
         self.accelerator = Accelerator(
             mixed_precision="bf16" if config.precision == "bf16" else "no",
             gradient_accumulation_steps=config.accumulate,
             kwargs_handlers=[AutocastKwargs(cache_enabled=False)],  # it would hold a second copy of all weights
             log_with=config.tracker if known else None,
-            project_dir=folder,
+            project_dir=self.folder,
         )
         if known:
             self.accelerator.init_trackers("log")
@@ -105,11 +97,9 @@ class Loop:
             self._report(line)
 
     def run(self, batch: Callable[[int], Any], after: Callable[[int], None] | None = None) -> None:
-        """Go on from the last checkpoint, if there is one, to the last step.
+        """Go on from the last checkpoint, if there is one, to the last step, and call ``after`` behind each.
 
-        Args:
-            batch: gives a batch by its number, of which a step takes ``accumulate``; called ahead, in threads.
-            after: is called after each step.
+        ``batch`` gives a batch by its number, ahead and in threads; a step takes ``accumulate`` of them.
 
         Raises:
             CheckpointError: a checkpoint cannot be written.
@@ -133,8 +123,6 @@ class Loop:
 
     def _step(self, step: int, batches: Iterator[Any]) -> Tensor:
         """One step of the optimiser; gives the loss, still on the device."""
-        from accelerate.utils import send_to_device
-
         accelerator, config = self.accelerator, self.config
         for group in self.optimizer.param_groups:
             group["lr"] = config.rate_at(step)
@@ -156,8 +144,8 @@ class Loop:
         losses.clear()
         if not loss.isfinite():
             raise FloatingPointError(
-                f"the loss of step {step} is {loss.item()}; go on from the last checkpoint with a smaller rate, which now "
-                f"is {rate:g}"
+                f"the loss of step {step} is {loss.item()}; go on from the last checkpoint with a smaller rate, which "
+                f"now is {rate:g}"
             )
         steps, left = self.config.steps, (self.config.steps - step) * seconds / 3600
         self.report(f"step {step} of {steps}, loss {loss.item():.5f}, {seconds:.2f} s a step, {left:.1f} h left")
@@ -188,8 +176,8 @@ class Loop:
             last = next(iter(self.checkpoints()), None)
             kept = f"the last whole one is {last}" if last else "there is none yet"
             raise CheckpointError(
-                f"{target}: the checkpoint could not be written ({' '.join(str(error).split())}); {kept}. Make room, then "
-                "the same command goes on"
+                f"{target}: the checkpoint could not be written ({' '.join(str(error).split())}); {kept}. Make room, "
+                "then the same command goes on"
             ) from error
         for old in self.checkpoints()[KEPT:] if main else []:
             shutil.rmtree(old, ignore_errors=True)
@@ -209,7 +197,7 @@ class Loop:
 
 
 def ahead(make: Callable[[int], Any], numbers: Iterable[int], workers: int) -> Iterator[Any]:
-    """What a function gives of each number in turn, made in threads before it is asked for; its errors come in turn too."""
+    """What a function gives of each number in turn, made in threads before it is asked for; its errors in turn too."""
     coming: deque[Future[Any]] = deque()
     with ThreadPoolExecutor(workers) as threads:
         for number in numbers:

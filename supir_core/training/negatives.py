@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..command.caption_files import captioned_pictures
 from ..files.pictures import read_picture, write_picture
-from ..restoration.canvas import middle, resize
+from ..restoration.canvas import middle_of, resize
 from ..restoration.denoiser import LinearSchedule
 from ..restoration.finite import require_finite
 from ..restoration.noise import row_noise
@@ -24,9 +24,6 @@ from ..sdxl.model import SdxlModel
 from ..supir.denoiser import GuidedDenoiser
 from ..supir.sampling import ddpm_sigmas, sample_restore_edm
 from .config import Negatives
-
-LONGEST = 2
-"""How many times its short side a picture may be long; the rest of it is cut off."""
 
 
 def make_negatives(
@@ -42,9 +39,8 @@ def make_negatives(
     for number, (path, _) in enumerate(pictures):
         target = output / f"{number:06}_{path.stem}.png"
         if not target.exists():
-            write_picture(
-                target, worsened(model, _fitted(opaque(read_picture(path)), settings.side), settings, number)[0]
-            )
+            clean = _fitted(opaque(read_picture(path)), settings.side)
+            write_picture(target, worsened(model, clean, settings, number)[0])
             report(f"wrote {target}, {number + 1} of {len(pictures)}")
 
 
@@ -64,8 +60,8 @@ def worsened(model: SdxlModel, picture: Tensor, settings: Negatives, number: int
 
 
 def _fitted(picture: Tensor, side: int) -> Tensor:
-    """The short side of ``side`` pixels, the long one cut in the middle to a multiple of 64."""
+    """The short side of ``side`` pixels, the long one cut in the middle to a multiple of 64, at most twice as long."""
     factor = side / min(picture.shape[2:])
     height, width = (round(length * factor) for length in picture.shape[2:])
-    size = [min(length, LONGEST * side) // SIDE_MULTIPLE * SIDE_MULTIPLE for length in (height, width)]
-    return middle(resize(picture, (height, width)), (size[0], size[1]))
+    size = [min(length, 2 * side) // SIDE_MULTIPLE * SIDE_MULTIPLE for length in (height, width)]
+    return middle_of(resize(picture, (height, width)), (size[0], size[1]))

@@ -36,7 +36,7 @@ def networks_of(config: TrainingConfig, names: tuple[str, ...], learner: str) ->
     """
     base, made = _opened(config, "sdxl", SDXL), SimpleNamespace()
     for name in filter(names.__contains__, ORDER):
-        new = name == learner and not getattr(config, "supir" if name in ("adaptor", "dr_encoder") else name)
+        new = name == learner and not getattr(config, "supir" if name in ("adaptor", "dr_encoder") else name, "")
         setattr(made, name, _network(name, config, base, made, new))
     return vars(made)
 
@@ -57,9 +57,8 @@ def _network(name: str, config: TrainingConfig, base: Checkpoint, made: Any, new
             named = "supir" if config.supir and not config.dr_encoder else name
             return load_dr_encoder(_opened(config, named, DR_ENCODER, SUPIR), F32)
         case "adaptor":
-            if new:
-                return new_adaptor(made.unet, config.depth_share)
-            return load_adaptor(_opened(config, "supir", SUPIR), F32)
+            share = config.depth_share
+            return new_adaptor(made.unet, share) if new else load_adaptor(_opened(config, "supir", SUPIR), F32)
         case "adapter":
             if new:
                 return new_adapter(made.unet.config, _resampler(config, made))

@@ -1,4 +1,4 @@
-"""A training from its config to the weights' file."""
+"""A training from its config to the weights' file, and the held-out pictures on the way."""
 
 from __future__ import annotations
 
@@ -7,14 +7,22 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
 import torch
+from accelerate.utils import send_to_device
 from safetensors.torch import save_file
 
+from ..command.caption_files import captioned_pictures
+from ..evaluation.degradation import damage, enlarged
+from ..evaluation.metrics import gmsd, psnr
 from ..files.checkpoint import DTYPES
+from ..files.pictures import read_picture, write_picture
 from ..files.writing import whole, write_whole
+from ..restoration.canvas import middle_of, resize
+from ..restoration.noise import latent_noise
+from ..restoration.transparency import opaque
 from .config import MAY_CHANGE, PATHS, TrainingConfig, as_toml, read_config
-from .data import Samples, Tensors
-from .held_out import HeldOut
+from .data import Batch, Samples, Tensors
 from .instantir_stages import AggregatorStage, DCPStage, PreviewerStage
 from .loop import Loop
 from .stages import AdaptorStage, DREncoderStage, Stage
@@ -27,19 +35,13 @@ STAGES: dict[str, type[Stage]] = {
     "instantir-aggregator": AggregatorStage,
 }
 
+LEVEL = 500  # of training noise, from which the networks that do not restore alone have to find the picture
+
 NON_COMMERCIAL = "SUPIR's weights are for non-commercial use, and so is what begins from them"
 
 
 def train(name: str, config: TrainingConfig, report: Callable[[str], None]) -> Path:
-    """Train a stage.
-
-    Args:
-        name: of the stage, one of ``STAGES``.
-        config: all numbers.
-        report: takes lines for people.
-
-    Returns:
-        The weights' file.
+    """Train a stage of ``STAGES``; gives the weights' file, and ``report`` lines for people.
 
     Raises:
         ValueError: the config cannot work, or differs from that of the run that it would go on from.
@@ -49,7 +51,7 @@ def train(name: str, config: TrainingConfig, report: Callable[[str], None]) -> P
     samples = Samples(config, STAGES[name].words)
     held_out = HeldOut(config) if config.held_out else None
     check_same(folder / "config.toml", name, config)
-    loop = Loop(config, folder, report)
+    loop = Loop(config, report)
     accelerator = loop.accelerator
     loop.report(f"supir train {name}\n{as_toml(config)}".rstrip())
     if accelerator.distributed_type == "FSDP" and (config.ema or config.held_out):
@@ -90,11 +92,7 @@ def write_weights(path: Path, published: Tensors, name: str, config: TrainingCon
 
 
 def check_same(file: Path, name: str, config: TrainingConfig) -> None:
-    """Refuse to go on from a run with another config.
-
-    Raises:
-        ValueError: the folder has one.
-    """
+    """Refuse, with a ValueError, to go on from a run with another config."""
     if not file.is_file():
         return
     before, now = asdict(read_config(name, file)), asdict(config)
@@ -104,3 +102,39 @@ def check_same(file: Path, name: str, config: TrainingConfig) -> None:
         raise ValueError(
             f"{file.parent}: holds a training with another config ({listed}); name another output, or remove it"
         )
+
+
+class HeldOut:
+    """The middles of pictures that are never learnt; raises what reading them does."""
+
+    def __init__(self, config: TrainingConfig):
+        side, self.batches = config.side, []
+        for number, (path, caption) in enumerate(captioned_pictures(config.held_out)):
+            picture = opaque(read_picture(path))
+            short = min(picture.shape[2:])
+            clean = resize(middle_of(picture, (short, short)), (side, side))
+            pair = {"clean": clean, "damaged": enlarged(damage(clean, config.held_out_damage, number), (side, side))}
+            noise, index = latent_noise(number, side)[None], torch.tensor([LEVEL])
+            self.batches.append(Batch(pair, [caption], noise, index, torch.tensor([True]), config.steps))
+
+    @torch.no_grad()
+    def measure(self, stage: Stage, loop: Loop, step: int) -> None:
+        """Restore all on the main process, log the distances, and write a sheet: enlarged, restored, original."""
+        accelerator = loop.accelerator
+        if not accelerator.is_main_process:
+            return
+        rows, distances = [], []
+        for batch in self.batches:
+            clean, damaged = batch.tensors["clean"], batch.tensors["damaged"]
+            with accelerator.autocast():
+                restored = stage.restored(send_to_device(batch, accelerator.device)).cpu()
+            distances.append((psnr(restored, clean), gmsd(restored, clean), psnr(damaged, clean)))
+            rows.append(torch.cat([damaged, restored, clean], dim=3))
+        sheet = torch.cat(rows, dim=2)[0]
+        write_picture(loop.folder / "held_out" / f"step_{step:06}.png", sheet)
+        names = ("held_out_psnr", "held_out_gmsd", "held_out_psnr_bicubic")
+        means = dict(zip(names, np.mean(distances, axis=0).tolist(), strict=True))
+        loop.log(step, **means)
+        loop.report(f"step {step}: " + ", ".join(f"{name} {value:.3f}" for name, value in means.items()))
+        for tracker in accelerator.trackers:
+            tracker.log_images({"held_out": sheet[None].numpy()}, step=step)

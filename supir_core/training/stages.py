@@ -7,8 +7,10 @@ from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..evaluation.metrics import gradient_deviation
 from ..files.checkpoint import open_checkpoint
 from ..files.kinds import SUPIR
 from ..sdxl.conditioning import Conditioning
@@ -21,7 +23,6 @@ from ..supir.pipeline import restore
 from ..supir.settings import PRESETS, Settings
 from .config import TrainingConfig
 from .data import Batch, Tensors
-from .losses import noise_loss, robust_loss
 from .networks import networks_of
 
 
@@ -34,14 +35,10 @@ class Stage(nn.Module):
         learns: that which learns. It alone is registered, so that no other is averaged, sharded or saved.
     """
 
-    learner: ClassVar[str]
-    """Name of the network that learns."""
-    needs: ClassVar[tuple[str, ...]]
-    """Names of the others."""
-    cached: ClassVar[bool] = True
-    """Whether the loss needs latents alone, not pictures."""
-    words: ClassVar[Any] = Settings()
-    """The method's settings, of which ``positive`` and ``negative`` are the quality words."""
+    learner: ClassVar[str]  # name of the network that learns
+    needs: ClassVar[tuple[str, ...]]  # names of the others
+    cached: ClassVar[bool] = True  # whether the loss needs latents alone, not pictures
+    words: ClassVar[Any] = Settings()  # the method's settings, for their quality words
 
     def __init__(self, config: TrainingConfig, **networks: Any):
         super().__init__()
@@ -65,6 +62,14 @@ class Stage(nn.Module):
         """What the loss needs of clean and damaged pictures, row by row: it may be kept in a cache."""
         return pictures
 
+    def latent(self, pictures: Tensor, encoder: nn.Module | None = None) -> Tensor:
+        """The latents of pictures in [0, 1]; gradients flow."""
+        return self.networks.vae.encode(from_unit(pictures).to(self.networks.vae.dtype), encoder, WHOLE).float()
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """The pictures of latents, about [-1, 1]; gradients flow."""
+        return self.networks.vae.decode(latents.to(self.networks.vae.dtype), WHOLE)
+
     def text(self, batch: Batch) -> Conditioning:
         """The prompts of a batch, a row each."""
         return Conditioning.concatenate(self.networks.text.encode(batch.texts))
@@ -77,7 +82,7 @@ class Stage(nn.Module):
         return z | {"context": text.context, "vector": text.vector}
 
     def restored(self, batch: Batch) -> Tensor:
-        """What the stage makes of held-out pictures, whose texts are their captions, ``(B, 3, side, side)`` in [0, 1]."""
+        """What it makes of held-out pictures, whose texts are their captions, ``(B, 3, side, side)`` in [0, 1]."""
         raise NotImplementedError
 
     def published(self, state: Tensors) -> Tensors:
@@ -91,16 +96,12 @@ class DREncoderStage(Stage):
     learner, needs, cached = "dr_encoder", ("vae",), False
 
     def forward(self, batch: Batch) -> Tensor:
-        clean, damaged = (from_unit(batch.tensors[name]) for name in ("clean", "damaged"))
-        of_damaged, of_clean = self._decoded(torch.cat([damaged, clean])).float().chunk(2)
-        return robust_loss(of_damaged, of_clean, clean, self.config.perceived)
+        clean, damaged = batch.tensors["clean"], batch.tensors["damaged"]
+        of_damaged, of_clean = self.decode(self.latent(torch.cat([damaged, clean]), self.learns)).float().chunk(2)
+        return robust_loss(of_damaged, of_clean, from_unit(clean), self.config.perceived)
 
     def restored(self, batch: Batch) -> Tensor:
-        return to_unit(self._decoded(from_unit(batch.tensors["damaged"])))
-
-    def _decoded(self, pictures: Tensor) -> Tensor:
-        vae = self.networks.vae
-        return vae.decode(vae.encode(pictures.to(vae.dtype), self.learns, WHOLE).to(vae.dtype), WHOLE)
+        return to_unit(self.decode(self.latent(batch.tensors["damaged"], self.learns)))
 
     def published(self, state: Tensors) -> Tensors:
         others: Tensors = {}
@@ -127,12 +128,7 @@ class DiffusionStage(Stage):
         z = self.given(batch._replace(texts=[""] * len(batch.texts)))
         x, sigma = noised(z["target"], batch.index, batch.noise)
         eps = self.predict(x, z, batch).float()
-        vae = self.networks.vae
-        return to_unit(vae.decode((x * (1 + sigma**2).sqrt() - sigma * eps).to(vae.dtype), WHOLE))
-
-    def latent(self, pictures: Tensor, encoder: nn.Module | None = None) -> Tensor:
-        """The latents of pictures in [0, 1]."""
-        return self.networks.vae.encode(from_unit(pictures).to(self.networks.vae.dtype), encoder, WHOLE).float()
+        return to_unit(self.decode(x * (1 + sigma**2).sqrt() - sigma * eps))
 
 
 class AdaptorStage(DiffusionStage):
@@ -162,3 +158,25 @@ class AdaptorStage(DiffusionStage):
 
     def published(self, state: Tensors) -> Tensors:
         return published_weights(state, self.networks.dr_encoder.state_dict())
+
+
+def noise_loss(predicted: Tensor, noise: Tensor, sigma: Tensor, kind: str = "velocity") -> Tensor:
+    """Squared error of the noise, or of the velocity, which is that times sigma^2 + 1 (Salimans & Ho 2022, section 4).
+
+    Without the weight the high levels, where a restoration is decided, count for next to nothing.
+    """
+    squares = (predicted.float() - noise).square()
+    return ((sigma**2 + 1) * squares if kind == "velocity" else squares).mean()
+
+
+def robust_loss(from_damaged: Tensor, from_clean: Tensor, clean: Tensor, perceived: float = 0.0) -> Tensor:
+    """||D(E_dr(x_LQ)) - D(E_dr(x_GT))||^2 (Yu et al. 2024, eq. 1), with an anchor; all ``(B, 3, H, W)`` in [-1, 1].
+
+    That loss alone is content with an encoder that sees nothing; the anchor holds both decodes to x_GT. To the anchor
+    may belong GMSD with a weight of ``perceived``, which rose while squared error alone fell.
+    """
+    anchor = F.mse_loss(from_damaged, clean)
+    if perceived:
+        with torch.autocast(clean.device.type, enabled=False):  # in [-1, 1] gradients are twice those in [0, 1]
+            anchor = anchor + perceived * gradient_deviation(from_damaged / 2, clean / 2).mean()
+    return F.mse_loss(from_damaged, from_clean) / 2 + anchor + F.mse_loss(from_clean, clean) / 2

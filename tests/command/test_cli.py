@@ -1,4 +1,5 @@
 import json
+import re
 import subprocess
 import sys
 
@@ -14,6 +15,7 @@ from supir_core.files.metadata import SOURCE_TYPE, read_label
 from supir_core.files.pictures import UnreadablePictureError, read_picture
 from supir_core.supir.settings import preset
 
+KINDS = ("enlarged", "restored")
 FAST = ["--steps", "2", "--scale", "1"]
 
 
@@ -162,17 +164,24 @@ def test_the_module_is_the_command():
     assert "restore" in done.stdout
 
 
-def test_the_demo_writes_its_pictures(run, tmp_path, monkeypatch):
-    monkeypatch.setattr("supir_core.command.demo.DEMO_SETTINGS", preset("fidelity", steps=2))
-    assert run("demo", "-o", tmp_path / "demo")[0] == 0
-    sizes = {file.name: Image.open(file).size for file in (tmp_path / "demo").iterdir()}
+def test_the_demo_shows_noise_first_and_then_the_mixture(demo_model, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("supir_core.command.demo.load_demo_model", lambda: demo_model)
+    folder = tmp_path / "demo"
+    assert cli.main(["demo", "-o", str(folder)]) == 0
+    told = capsys.readouterr().out
+    gains = {}
+    for damage in ("noise 40", "blur, noise, JPEG"):
+        enlarged, restored = (float(re.search(f"{damage}: {kind} +PSNR ([0-9.]+)", told)[1]) for kind in KINDS)
+        gains[damage] = restored - enlarged
+    assert list(gains) == sorted(gains, key=lambda damage: told.index(damage))
+    assert gains["noise 40"] > 4 > gains["blur, noise, JPEG"] > 0.8, gains  # measured: 4.2 and 0.9 dB
+    sizes = {str(file.relative_to(folder)): Image.open(file).size for file in folder.rglob("*.png")}
+    each = {"damaged.png": (128, 128), "stage1.png": (512, 512), "restored.png": (512, 512)}
     assert sizes == {
-        "damaged.png": (128, 128),
-        "stage1.png": (512, 512),
-        "restored.png": (512, 512),
-        "side_by_side.png": (2048, 512),
+        **{f"{damage}/{name}": size for damage in ("noise", "mixture") for name, size in each.items()},
+        "side_by_side.png": (2048, 1080),
     }
-    assert "supir.seed" in read_label(tmp_path / "demo" / "restored.png")
+    assert "supir.seed" in read_label(folder / "noise" / "restored.png")
 
 
 def test_pictures_are_read_as_a_viewer_shows_them(tmp_path):
@@ -278,5 +287,5 @@ def test_without_scikit_image_the_demo_restores_the_picture_of_the_repository(ru
     monkeypatch.setitem(sys.modules, "skimage", None)
     monkeypatch.setattr("supir_core.command.demo.DEMO_SETTINGS", preset("fidelity", steps=1))
     assert run("demo", "-o", tmp_path / "demo")[0] == 0
-    assert Image.open(tmp_path / "demo" / "side_by_side.png").size == (1536, 512)
+    assert Image.open(tmp_path / "demo" / "side_by_side.png").size == (1536, 540)
     assert "scikit-image is not installed" in caplog.text

@@ -73,6 +73,22 @@ def test_pyiqas_metrics_are_asked_for_by_its_own_names(pair, monkeypatch):
     assert (quality.smaller_is_better, quality.needs_reference, quality(pair[0], None)) == (False, False, 1)
 
 
+def test_the_real_pyiqa_agrees_where_it_needs_no_weights_and_says_so_where_it_does(pair, monkeypatch, tmp_path):
+    pytest.importorskip("pyiqa")
+
+    def refuse(*_, **__):
+        raise URLError("no connection")
+
+    for name, theirs in (("psnr", "pyiqa:psnr"), ("ssim", "pyiqa:ssimc"), ("gmsd", "pyiqa:gmsd")):
+        metric = load_metric(theirs)
+        assert metric(*pair) == pytest.approx(load_metric(name)(*pair), rel=1e-3)
+        assert metric[1:3] == load_metric(name)[1:3]
+    monkeypatch.setattr("torch.hub.urlopen", refuse)
+    monkeypatch.setattr("pyiqa.utils.download_util.DEFAULT_CACHE_DIR", str(tmp_path))  # no cache
+    with pytest.raises(MetricUnavailableError, match=r"could not be loaded.*no connection"):
+        load_metric("niqe")
+
+
 def test_an_unknown_metric_is_refused_with_those_there_are():
     with pytest.raises(ValueError, match=r'psnr, ssim, .* got "psrn"'):
         check_metric("psrn")

@@ -1,7 +1,12 @@
-"""The demo in a browser: from the template to its picture, and an error with its help. One page at a time in a process."""
+"""The demo in a browser: from the template to its picture, an error with its help, and help in another language.
+
+One page at a time in a process.
+"""
 
 import re
 import time
+
+from tools.workflows.texts import page_of
 
 from .server import ROOT
 from .workflows import files_by_name, read
@@ -47,3 +52,21 @@ def test_an_error_shows_the_text_of_the_help_page(open_browser):
         text = max((text for text in texts if text in error["exception_message"]), key=len)
         browser.page.get_by_test_id("error-overlay-see-errors").click()
         browser.page.wait_for_function(SHOWN, arg=text, timeout=SECONDS * 100)
+
+
+def test_help_is_in_the_language_of_the_frontend(open_browser, server, screenshots):
+    page_of_help = page_of("SupirRestore", "ja").read_text(encoding="utf-8")
+    first_tip = re.findall(r"^- (\w+)", page_of_help, re.MULTILINE)[0]
+    server.post("/settings/Comfy.Locale", "ja")
+    try:
+        with open_browser() as browser:
+            browser.open(read(DEMO), WINDOW)
+            browser.page.evaluate(
+                "() => app.canvas.selectItems(app.graph.nodes.filter(n => n.type === 'SupirRestore'))"
+            )
+            browser.ask("canvas", "store.updateSelectedItems()")
+            browser.ask("rightSidePanel", "store.openPanel('info')")
+            browser.page.wait_for_function(SHOWN, arg=first_tip, timeout=SECONDS * 100)
+            browser.page.screenshot(path=screenshots / "help_in_japanese.png")
+    finally:
+        server.post("/settings/Comfy.Locale", "en")

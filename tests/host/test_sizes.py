@@ -1,5 +1,7 @@
 """SUPIR Size and SUPIR Comparison Sheet in ComfyUI: alone, and before and behind SUPIR Restore."""
 
+from dataclasses import asdict
+
 import pytest
 import torch
 from PIL import Image
@@ -33,7 +35,8 @@ PICTURE = torch.rand(1, 40, 60, 3, generator=torch.Generator().manual_seed(0))
     ids=lambda value: value.get("by") if isinstance(value, dict) else None,
 )
 def test_a_size_is_what_was_chosen(run, by, shrink_first, expected):
-    assert run("SupirSize", by=by, shrink_first=shrink_first) == (expected,)
+    (size,) = run("SupirSize", by=by, shrink_first=shrink_first)
+    assert asdict(size) == asdict(expected)  # the pack has a class of its own
 
 
 @pytest.fixture(scope="module")
@@ -127,7 +130,13 @@ def test_four_seeds_from_a_list_become_a_sheet(server):
             },
         },
         "8": {"class_type": "SupirSaveImage", "inputs": {"images": ["7", 0], "filename_prefix": "sheet"}},
+        "9": {
+            "class_type": "ImageCompare",
+            "inputs": {"image_a": ["1", 4], "image_b": ["6", 0], "compare_view": {"__value__": ["", ""]}},
+        },
     }
-    (saved,) = server.run(prompt).pictures
+    finished = server.run(prompt)
+    assert finished.end == "execution_success"
+    (saved,) = finished.pictures
     with Image.open(saved) as drawn:
         assert drawn.size == (2 * 64 + 3 * 8, 2 * 12 + 64 + 2 * 8)

@@ -118,7 +118,7 @@ def test_the_demo_runs_with_progress_and_previews(demo_run):
 
 def test_the_demo_gives_the_librarys_picture(demo_run, folder):
     (saved,) = demo_run.pictures
-    difference = abs(picture(saved) - picture(folder / "restored.png"))
+    difference = abs(picture(saved) - picture(folder / "mixture" / "restored.png"))
     assert difference.max() <= LEVELS
     assert (difference > 0).mean() < SHARE
 

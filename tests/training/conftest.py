@@ -18,9 +18,9 @@ SIDE = 64
 NAMES = ("coffee", "rocket")
 
 
-def learn(stage, folder, batch):
+def learn(stage, batch):
     """Train a stage on batches by their numbers."""
-    loop = Loop(stage.config, folder, lambda line: None)
+    loop = Loop(stage.config, lambda line: None)
     loop.prepare(stage)
     loop.run(batch)
 

@@ -151,8 +151,8 @@ def main():
             memory, operations = adaptor_step(side, checkpointing)
             sharded = " ".join(f"{memory.peak(processes=count):.1f}" for count in (2, 4, 8))
             sys.stdout.write(
-                f"{side} checkpointing {checkpointing}: {memory}; 8 bit {memory.peak():.1f}, full {memory.peak(FULL):.1f}, "
-                f"FSDP over 2, 4, 8 {sharded}; {operations / 1e12:.1f} TFLOP\n"
+                f"{side} checkpointing {checkpointing}: {memory}; 8 bit {memory.peak():.1f}, "
+                f"full {memory.peak(FULL):.1f}, FSDP over 2, 4, 8 {sharded}; {operations / 1e12:.1f} TFLOP\n"
             )
             sys.stdout.flush()
 

@@ -9,12 +9,15 @@ import torch
 from PIL import Image
 
 from supir_core.command import cli
-from supir_core.command.demo import WEIGHTS
+from supir_core.command.demo import SUPIR_FILE, WEIGHTS
+from supir_core.files.checkpoint import open_checkpoint
+from supir_core.files.errors import UnsupportedCheckpointError
+from supir_core.files.kinds import DR_ENCODER, SUPIR
 from supir_core.files.pictures import UnreadablePictureError
 from supir_core.training.config import as_toml, read_config
 from supir_core.training.data import Samples
 from supir_core.training.loop import ahead
-from supir_core.training.run import STAGES
+from supir_core.training.run import STAGES, train
 
 WORDS = STAGES["adaptor"].words
 
@@ -180,3 +183,14 @@ def test_weights_that_a_stage_needs_are_asked_for(stage, said, config):
     missing = {"supir": "", "adapter": "", "sdxl": "" if stage == "dr-encoder" else config(stage).sdxl}
     with pytest.raises(ValueError, match=said):
         STAGES[stage].build(config(stage, **missing))
+
+
+def test_an_encoder_alone_is_known_and_serves_as_dr_encoder(config, tmp_path):
+    alone = train("dr-encoder", config("dr-encoder", supir="", steps=1, ema=0.0), lambda line: None)
+    assert open_checkpoint(alone).kind == DR_ENCODER
+    with pytest.raises(UnsupportedCheckpointError, match="Name it as dr_encoder of `supir train adaptor`"):
+        open_checkpoint(alone, SUPIR)
+    stage = STAGES["adaptor"].build(config("adaptor", supir="", dr_encoder=str(alone)))
+    whole = STAGES["adaptor"].build(config("adaptor", supir="", dr_encoder=str(WEIGHTS / SUPIR_FILE)))
+    keys = stage.networks.dr_encoder.state_dict().keys()
+    assert keys == whole.networks.dr_encoder.state_dict().keys()

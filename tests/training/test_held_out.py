@@ -49,14 +49,14 @@ def test_the_command_makes_a_bad_picture_of_each(pictures, tmp_path, demo_model,
     assert (tmp_path / "000000_coffee.png").stat().st_mtime_ns == before
 
 
-def test_one_picture_is_learnt_by_heart(built, tmp_path):
+def test_one_picture_is_learnt_by_heart(built):
     """The encoder learns one damaged picture until its decode is 3 dB closer than bicubic enlargement."""
     rare = {"report_every": 24, "checkpoint_every": 24}
     stage, samples = built("dr-encoder", rate=1e-3, steps=24, ema=0.0, negative_share=0.0, **rare)
     batch = samples.batch(0)
     clean, damaged = batch.tensors["clean"], batch.tensors["damaged"]
     before = stage(batch).item()
-    learn(stage, tmp_path, lambda number: batch)
+    learn(stage, lambda number: batch)
     with torch.no_grad():
         decoded = stage.restored(batch)
         after = stage(batch).item()

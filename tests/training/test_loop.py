@@ -117,8 +117,11 @@ class Line(torch.nn.Module):
 
 
 def loop(tmp_path, width=1, **changes):
-    pace = TrainingConfig(**{"steps": 4, "accumulate": 1, "rate": 0.1, "warmup": 0, "weight_decay": 0.0} | changes)
-    made = Loop(pace, tmp_path, silent)
+    small = TrainingConfig(
+        **{"output": str(tmp_path), "steps": 4, "accumulate": 1, "rate": 0.1, "warmup": 0, "weight_decay": 0.0}
+        | changes
+    )
+    made = Loop(small, silent)
     made.prepare(Line(width))
     return made
 

@@ -10,8 +10,7 @@ from supir_core.instantir.model import load_adapter, load_aggregator, load_previ
 from supir_core.sdxl.schedule import noised
 from supir_core.supir.model import load_adaptor, load_dr_encoder
 from supir_core.training.data import Samples
-from supir_core.training.instantir_stages import InstantIRStage
-from supir_core.training.losses import consistency_loss, solver_step
+from supir_core.training.instantir_stages import InstantIRStage, consistency_loss, solver_step
 
 from ..small_instantir import RESAMPLER, small_networks
 from .conftest import learn
@@ -19,7 +18,7 @@ from .conftest import learn
 FIXED = {"negative_share": 0.0, "drop_text": 0.0, "drop_caption": 0.0, "drop_picture": 0.0}
 
 
-def trained(stage, samples, tmp_path, batches=1):
+def trained(stage, samples, batches=1):
     """Losses of the same few batches before and after the training on them."""
     few = [samples.batch(number) for number in range(batches)]
 
@@ -28,7 +27,7 @@ def trained(stage, samples, tmp_path, batches=1):
             return sum(stage(batch).item() for batch in few) / batches
 
     before = loss()
-    learn(stage, tmp_path, lambda number: few[number % batches])
+    learn(stage, lambda number: few[number % batches])
     return before, loss()
 
 
@@ -42,13 +41,13 @@ def trained(stage, samples, tmp_path, batches=1):
         ("instantir-aggregator", {"rate": 2e-3, "steps": 6}, 0.7),
     ],
 )
-def test_a_stage_lowers_its_loss(name, changes, most, built, demo_model, tmp_path):
+def test_a_stage_lowers_its_loss(name, changes, most, built, demo_model):
     if changes.get("dr_encoder"):
         changes = changes | {"dr_encoder": str(demo_model.files[1])}
     stage, samples = built(name, **FIXED | {"checkpoint_every": 1000, "report_every": 1000} | changes)
     if name == "instantir-dcp":  # the demo's UNet attends too little for what an adapter says to count
         stage.networks.unet.load_state_dict(small_networks().unet.state_dict())
-    before, after = trained(stage, samples, tmp_path)
+    before, after = trained(stage, samples)
     assert after < most * before
 
 
@@ -134,10 +133,10 @@ def test_the_file_loads_strictly_and_holds_what_was_learnt(name, config, tmp_pat
 @pytest.mark.parametrize(
     "name", ["dr-encoder", "adaptor", "instantir-dcp", "instantir-previewer", "instantir-aggregator"]
 )
-def test_a_stage_learns_in_mixed_precision(name, built, demo_model, tmp_path):
+def test_a_stage_learns_in_mixed_precision(name, built, demo_model):
     changes = {"supir": "", "dr_encoder": str(demo_model.files[1]), "ramp": 9} if name == "adaptor" else {}
     stage, samples = built(name, precision="bf16", steps=1, **changes)
-    learn(stage, tmp_path, samples.batch)
+    learn(stage, samples.batch)
     assert {parameter.dtype for parameter in stage.parameters()} == {torch.float32}
     assert all(torch.isfinite(parameter).all() for parameter in stage.parameters())
 

@@ -1,9 +1,12 @@
-"""Training pictures of the demo weights: parts of photographs and drawn ones, undamaged and damaged."""
+"""Training pictures of the demo weights: parts of photographs and drawn ones, as files with captions.
+
+python -m tools.training.demo_data pictures
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TypeVar
+import argparse
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -11,15 +14,16 @@ import torch.nn.functional as F
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from supir_core.evaluation.degradation import SETTINGS, degrade, degrade_at_random
+from supir_core.command.caption_files import write_captions
 from supir_core.files.convert import to_tensor
+from supir_core.files.pictures import write_picture
 from supir_core.restoration.canvas import resize
 
 from .demo_photographs import photographs
 from .demo_weights import CAPTIONS
 
-CROP, LARGE_CROP = 256, 512
-"""Sides of the crops, in pixels."""
+SIDE = 512
+"""Of the pictures, in pixels."""
 
 TEXTURES = (
     "hubble_deep_field",
@@ -33,69 +37,6 @@ TEXTURES = (
     "page",
 )
 DRAWN_SHARE, LEAVES_SHARE = 0.06, 0.2
-AT_RANDOM = 0.1
-PAPER_SHARES = {"sr4": 0.03, "blur_sr4": 0.03, "sr4_noise": 0.04, "blur_sr4_noise_jpeg": 0.9}
-
-Crops = TypeVar("Crops")
-
-
-@dataclass(frozen=True)
-class Pool:
-    """Undamaged crops, uint8 to save memory; whoever asks for pairs gets them damaged anew.
-
-    Attributes:
-        clean: ``(N, 3, side, side)``.
-        captions: index into ``CAPTIONS`` of each.
-        device: where windows are wanted.
-    """
-
-    clean: Tensor
-    captions: Tensor
-    device: torch.device
-
-    def first(self, count: int) -> Pool:
-        """The first crops alone."""
-        return Pool(self.clean[:count], self.captions[:count], self.device)
-
-    def windows(self, random: np.random.Generator, size: int, side: int) -> Tensor:
-        """Windows of ``side`` pixels, in [-1, 1], turned at random."""
-        return self._turned(self._some(random, size), random, side)
-
-    def pairs(self, random: np.random.Generator, size: int, side: int) -> tuple[Tensor, Tensor]:
-        """Windows and the same damaged and enlarged back; whole crops are damaged, so that no border shows."""
-        clean = self._some(random, size)
-        both = torch.cat([clean, damage(clean, random)], dim=1)
-        clean, damaged = self._turned(both, random, side).split(3, dim=1)
-        return clean.contiguous(), damaged.contiguous()
-
-    def _some(self, random: np.random.Generator, size: int) -> Tensor:
-        rows = torch.from_numpy(random.integers(len(self.clean), size=size))
-        return self.clean[rows].float() / 255
-
-    def _turned(self, pictures: Tensor, random: np.random.Generator, side: int) -> Tensor:
-        top, left = random.integers(pictures.shape[-1] - side + 1, size=2)
-        windows = pictures[..., top : top + side, left : left + side] * 2 - 1
-        return torch.rot90(windows, int(random.integers(4)), (-2, -1)).contiguous().to(self.device)
-
-
-def holding(crops: dict[int, Crops], side: int) -> Crops:
-    """Of crops by their side, the smallest that hold a window of ``side``."""
-    return crops[min(have for have in crops if have >= side)]
-
-
-def make_crops(count: int, side: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Undamaged crops, and the index of each one's caption, as ``Pool`` holds them."""
-    random = np.random.default_rng(seed)
-    pictures, names = photographs(), list(CAPTIONS)
-    clean = torch.empty((count, 3, side, side), dtype=torch.uint8)
-    captions = torch.empty(count, dtype=torch.long)
-    for row in range(count):
-        name, crop = picture_at_random(pictures, side, random)
-        if random.random() < 0.5:
-            crop = crop.flip(-1)
-        clean[row] = (crop[0] * 255).round().byte()
-        captions[row] = names.index(name.partition("/")[0])
-    return clean, captions
 
 
 def picture_at_random(pictures: dict[str, Tensor], side: int, random: np.random.Generator) -> tuple[str, Tensor]:
@@ -126,25 +67,6 @@ def recolor(crop: Tensor, random: np.random.Generator) -> Tensor:
     if random.random() < 0.3:
         crop = crop[:, torch.from_numpy(random.permutation(3))]
     return (crop**gamma * gain).clamp(0, 1)
-
-
-def damage(crops: Tensor, random: np.random.Generator) -> Tensor:
-    """Each crop damaged, shrunk by four and enlarged back: ``(N, 3, H, W)`` in [0, 1].
-
-    Random damage of second order, or one of the paper's settings, the mixture most of all.
-    """
-    with torch.autocast("cpu", enabled=False):  # it would blur in bfloat16
-        damaged = [damage_one(crop[None], random) for crop in crops]
-        enlarged = torch.cat([resize(small, (crops.shape[2], crops.shape[3])) for small in damaged])
-    return (enlarged * 255).round() / 255
-
-
-def damage_one(crop: Tensor, random: np.random.Generator) -> Tensor:
-    """A damaged crop, not enlarged: ``(1, 3, H, W)`` -> ``(1, 3, H / 4, W / 4)``."""
-    if random.random() < AT_RANDOM:
-        return degrade_at_random(crop, random)
-    name = random.choice(list(PAPER_SHARES), p=list(PAPER_SHARES.values()))
-    return degrade(crop, SETTINGS[name], int(random.integers(1 << 30)))
 
 
 def dead_leaves(palette: Tensor, side: int, random: np.random.Generator) -> Tensor:
@@ -201,3 +123,22 @@ def draw(random: np.random.Generator, side: int) -> Tensor:
             word = "".join(chr(c) for c in random.integers(65, 91, size=int(random.integers(2, 8))))
             pen.text((left, top), word, fill=color, font=ImageFont.load_default(int(random.integers(10, 40))))
     return to_tensor(image)
+
+
+def main() -> None:
+    """Write the pictures that are not there yet, a caption beside each."""
+    parser = argparse.ArgumentParser(description="Write the training pictures of the demo weights, with captions.")
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--count", type=int, default=2000, help="of pictures (%(default)s)")
+    options = parser.parse_args()
+    pictures = photographs()
+    for number in range(options.count):
+        file = options.folder / f"{number:05}.png"
+        if not file.with_suffix(".txt").exists():
+            name, picture = picture_at_random(pictures, SIDE, np.random.default_rng([0, number]))
+            write_picture(file, picture[0])
+            write_captions(file.with_suffix(".txt"), [CAPTIONS[name.partition("/")[0]]])
+
+
+if __name__ == "__main__":
+    main()

@@ -3,13 +3,10 @@
 They come with scikit-image, scikit-learn and matplotlib, or are fetched once: SciPy's raccoon, and the 24 of Kodak's Photo
 CD sampler, the usual test pictures of compression, which Kodak, as their host understands, released for unrestricted use.
 The astronaut and the cat (chelsea) are held out: nothing here may return them.
-
-    python -m tools.training.demo_photographs photographs     # as files with captions, for supir train
 """
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,9 +14,7 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from supir_core.command.caption_files import write_captions
 from supir_core.files.convert import to_tensor
-from supir_core.files.pictures import write_picture
 
 from .demo_weights import CAPTIONS
 
@@ -57,18 +52,3 @@ def kodak() -> dict[str, Image.Image]:
     files = pooch.create(path=pooch.os_cache("supir-demo"), base_url=KODAK)
     files.load_registry(Path(__file__).with_name("kodak_sha256.txt"))
     return {f"kodak/{name}": Image.open(files.fetch(name)) for name in files.registry}
-
-
-def main() -> None:
-    """Write the photographs to a folder, a caption beside each."""
-    parser = argparse.ArgumentParser(description="Write the photographs of the demo weights, with captions.")
-    parser.add_argument("folder", type=Path)
-    folder = parser.parse_args().folder
-    for name, picture in photographs().items():
-        file = folder / f"{name.replace('/', '_').removesuffix('.png')}.png"
-        write_picture(file, picture[0])
-        write_captions(file.with_suffix(".txt"), [CAPTIONS[name.partition("/")[0]]])
-
-
-if __name__ == "__main__":
-    main()

@@ -1,4 +1,4 @@
-"""Small weights in SDXL's and SUPIR's own file formats: their sizes, their text encoders, and how they are written."""
+"""The demo's text encoders, in SDXL's own file format, and its tokenizer."""
 
 from __future__ import annotations
 
@@ -7,15 +7,10 @@ import re
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from supir_core.command.demo import CONTEXT_WIDTH, SDXL_FILE, SUPIR_FILE, TOKENIZER_FOLDER
-from supir_core.sdxl.model import FIRST_STAGE, UNET, assign
-from supir_core.sdxl.text import CLIP_G, CLIP_L, TextEncoders, load_tokenizer, text_state_dict
-from supir_core.sdxl.unet import UNet
-from supir_core.sdxl.vae import VAE, Encoder
-from supir_core.supir.adaptor import Adaptor
+from supir_core.command.demo import CONTEXT_WIDTH
+from supir_core.sdxl.text import CLIP_G, CLIP_L
 from supir_core.supir.settings import NEGATIVE_PROMPT, POSITIVE_PROMPT
 
 TEXT_WIDTH, TEXT_POSITIONS, TEXT_LAYERS = CONTEXT_WIDTH // 2, 77, 2
@@ -45,33 +40,6 @@ CAPTIONS = {
 
 VOCABULARY = " ".join((POSITIVE_PROMPT, NEGATIVE_PROMPT, *CAPTIONS.values()))
 """Words that are one token each; others are spelt."""
-
-
-def save_demo_weights(folder: Path, unet: UNet, vae: VAE, adaptor: Adaptor, dr_encoder: Encoder) -> None:
-    """Write both checkpoint files, in half precision, and the tokenizer; the text encoders are always the same."""
-    folder.mkdir(parents=True, exist_ok=True)
-    write_tokenizer(folder / TOKENIZER_FOLDER, VOCABULARY)
-    sdxl = {**_half(UNET, unet), **_half(FIRST_STAGE, vae), **text_tensors()}
-    supir = {
-        **_half("model.control_model.", adaptor.control_model),
-        **_half(UNET + "project_modules.", adaptor.project_modules),
-        **_half(FIRST_STAGE + "denoise_encoder.", dr_encoder),
-    }
-    for name, tensors in ((SDXL_FILE, sdxl), (SUPIR_FILE, supir)):
-        part = folder / f".{name}.part"
-        save_file(tensors, part)
-        part.replace(folder / name)
-
-
-def new_text_encoders(folder: Path) -> TextEncoders:
-    """The small text encoders, which are never trained, with their tokenizer written to ``folder``."""
-    write_tokenizer(folder, VOCABULARY)
-    tensors = {key: tensor.float() for key, tensor in text_tensors().items()}
-    with torch.device("meta"):
-        text = TextEncoders({key: tuple(t.shape) for key, t in tensors.items()}, load_tokenizer(folder))
-    assign(text, text_state_dict(tensors, text), "the demo's text encoders")
-    text.fill_buffers()
-    return text
 
 
 def text_tensors() -> dict[str, Tensor]:
@@ -106,10 +74,6 @@ def vocabulary(text: str) -> tuple[list[str], list[tuple[str, str]]]:
     joined = dict.fromkeys(start + letter for start, letter in merges)
     ends = [letter + "</w>" for letter in letters]
     return [*letters, *ends, *joined, "<|startoftext|>", "<|endoftext|>"], list(merges)
-
-
-def _half(prefix: str, module: nn.Module) -> dict[str, Tensor]:
-    return {prefix + key: tensor.half() for key, tensor in module.state_dict().items()}
 
 
 def _clip_l(tokens: int) -> dict[str, Tensor]:

@@ -33,7 +33,7 @@ from .demo_photographs import HELD_OUT
 PROMPTS = {"astronaut": "A woman in uniform.", "chelsea": "A cat."}
 SEEDS = ("0", "1", "2")
 FREE = {"preset": "demo", "steps": 8, "control": [1, 1], "restoration_scale": 0, "color_fix": "none"}
-"""Nothing that would hide what a knob or a tile's border does."""
+"""Nothing that would hide what a knob or a tile's border does, as a file of settings says it."""
 
 KNOBS: dict[str, dict[str, object]] = {
     "demo's settings": {"preset": "demo"},

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import torch
-from supir_core.training.starts import copy_encoder, zero, zero_connectors
 from torch import Tensor, nn
 
+from supir_core.sdxl.starts import zero
 from supir_core.sdxl.unet import UNet
 from supir_core.sdxl.vae import VAE, ResnetBlock
-from supir_core.supir.adaptor import Adaptor
 
 BALLAST = 3.0
 
@@ -81,17 +80,6 @@ def start_unet(unet: UNet) -> None:
         _pair(unet.input_blocks[0][0], channel, pair)
         carry(last.skip_connection, target=pair, source=tuple(skip + at for at in pair))
         head.weight[channel, pair, 1, 1] = torch.tensor([1.0, -1.0])
-
-
-@torch.no_grad()
-def start_adaptor(adaptor: Adaptor, unet: UNet) -> None:
-    """Copy the UNet's encoder, bring the low-quality latent in as pairs beside the noisy one's, zero the connectors."""
-    copy_encoder(unet, adaptor.control_model)
-    hint = adaptor.control_model.input_hint_block[0]
-    zero(hint)
-    for channel in range(hint.in_channels):
-        _pair(hint, channel, (2 * (hint.in_channels + channel), 2 * (hint.in_channels + channel) + 1))
-    zero_connectors(adaptor)
 
 
 def _pair(layer: nn.Conv2d, source: int, target: tuple[int, int]) -> None:

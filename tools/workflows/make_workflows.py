@@ -68,10 +68,10 @@ def restore_4k_tiles(graph: Graph) -> None:
 
 
 def large_scan(graph: Graph) -> None:
-    """A large blurred scan, shrunk to the detail that it holds, to a size for print."""
+    """A large blurred scan, shrunk to the detail that it holds, and enlarged from there."""
     loaded = Loaded(graph)
     graph.column("Restore", 340)
-    size = graph.add("SupirSize", **{"by": "longest side", "by.longest_side": 4096, "shrink_first": "auto"})
+    size = graph.add("SupirSize", **{"by": "scale", "by.scale": 2.0, "shrink_first": "auto"})
     restored = loaded.restore(graph, size=size["size"], preset="quality")
     graph.column("Result", 340)
     saved = show(graph, loaded.image, restored["image"], "SUPIR/large_scan")
@@ -81,10 +81,12 @@ def large_scan(graph: Graph) -> None:
 def contact_sheet(graph: Graph) -> None:
     """Four seeds of one picture, on one sheet."""
     loaded = Loaded(graph)
-    graph.column("Four seeds", 340)
+    graph.column("Four seeds", 290)
     seeds = range(4)
     numbers = [graph.add("PrimitiveInt", title=f"Seed {seed}", value=seed)["INT"] for seed in seeds]
-    listed = graph.add("CreateList", **{f"inputs.input{place}": number for place, number in enumerate(numbers)})["list"]
+    inputs = {f"inputs.input{place}": number for place, number in enumerate(numbers)}
+    listed = graph.add("CreateList", 130, **inputs)["list"]  # it has one more, for the next
+    graph.beside(340)
     restored = loaded.restore(graph, scale=2.0, preset="quality", seed=listed)
     graph.column("Result", 340)
     save_sheet(graph, {"\n".join(f"seed {seed}" for seed in seeds): restored["image"]}, "SUPIR/contact_sheet")
@@ -226,7 +228,8 @@ def custom_sampling(graph: Graph) -> None:
     def branch(sampler: Output, sigmas: Output, prefix: str, title: str) -> None:
         sampled = graph.add("SamplerCustomAdvanced", **shared, sampler=sampler, sigmas=sigmas)
         image = loaded.decode(graph, sampled["output"], stage1)
-        show(graph, loaded.image, image, prefix, title, 160)
+        graph.add("SupirSaveImage", images=image, filename_prefix=prefix)
+        graph.add("ImageCompare", 145, f"{title}, before and after", image_a=loaded.image, image_b=image)
 
     graph.column("The paper's sampler", 290)
     sampler, sigmas = graph.add("SupirSamplerSelect", s_noise=1.01), graph.add("SupirScheduler")

@@ -49,11 +49,24 @@ SOURCES = {
 }
 
 
+HASHES = {
+    SDXL: "e6bb9ea85bbf7bf6478a7c6d18b71246f22e95d41bcdd80ed40aa212c33cfeff",
+    SUPIR_Q: "3eef33ec7633122ca23b1e5ef167faa048b5a0845768694d5e8070138ac013ce",
+    SUPIR_F: "a8f1846de1985cf0473fac6d8c0ef17c9498a90d1c19906e944134c5572275d0",
+    ADAPTER: "db88531801d0f2da8d0b26ceb7a45417b6accc1b486aa240e4b94e519c32a488",
+    AGGREGATOR: "a6620aba5fbb9c19f4e251492cfffb85ffe05acf3b5bf4422b71ac4734c36897",
+    PREVIEWER: "a5d73819966571b83fdfa976244d30cce506a3433e49a08522ea7afc2349274c",
+    DINO: "399fba97a95f22c36834418bc69373364a99af3a1153da1c0fb31db567c92e23",
+}
+"""SHA-256 of the files, as the hub's pages of these repositories state it; of the others it is not known."""
+
+
 def download(name: str) -> dict[str, str]:
-    """Where ComfyUI may fetch a file that is missing."""
+    """Where ComfyUI may fetch a file that is missing, and what it has to be."""
     source = SOURCES[name]
     url = f"{HUB}/{source.repository}/resolve/main/{source.path}"
-    return {"name": name, "url": url, "directory": source.folder}
+    known = {"hash": HASHES[name], "hash_type": "SHA256"} if name in HASHES else {}
+    return {"name": name, "url": url, "directory": source.folder, **known}
 
 
 def networks(base: Node, supir: Output) -> dict[str, Output]:
@@ -92,7 +105,7 @@ class Loaded:
 
     def restore_region(self, graph: Graph, image: Output, **given: object) -> Node:
         """Only parts of a picture."""
-        return graph.add("SupirRestoreRegion", height=360, **self.networks, image=image, **given)
+        return graph.add("SupirRestoreRegion", height=440, **self.networks, image=image, **given)
 
     def decode(self, graph: Graph, latent: Output, stage1: Node) -> Output:
         """Latent to picture."""

@@ -52,7 +52,8 @@ whole picture.
 
 1. Choose the photograph in **Load Image**.
 2. Write what it shows into **caption** of **SUPIR Restore**.
-3. Run. The faces are found by ComfyUI (0.23 or newer) itself; where there is none, the picture stays as the first step made it.
+3. Run. The faces are found by ComfyUI (0.23 or newer) itself; where there is none, the picture stays as the \
+first step made it.
 
 {FILES}
 - **Face detector** into **models/detection**: **mediapipe_face_fp32.safetensors**, from \
@@ -105,14 +106,15 @@ A scan of 4000 pixels often holds no more detail than 1000 pixels would. The mod
 less time.
 
 1. Choose the scan in **Load Image**, and write what it shows into **caption**.
-2. Run. **SUPIR Size** measures how much detail there is, and the picture is shrunk to it first.
+2. Run. **SUPIR Size** measures how much detail there is, and the picture is shrunk to it first. The result has twice \
+that size.
 
 {FILES}
 
 ## What to turn first
 
-- **by**: **longest side** or **megapixels** for screens, **exact** for prints: the help of SUPIR Size has a table \
-of centimetres.
+- **by**: **scale** counts from the shrunk picture. **longest side** or **megapixels** for screens, **exact** for prints: \
+the help of SUPIR Size has a table of centimetres.
 - **shrink first**: **factor** for a scan that **auto** does not see through, such as one with grain under JPEG; \
 **off** for sharp pictures.
 - **fit**, with **exact**: **crop** cuts to the paper's shape, **pad** leaves white beside."""
@@ -167,24 +169,6 @@ LLaVA describes each tile of stage 1, so that no tile grows what is in another.
 
 {FILES}
 - **LLaVA** comes by itself when it is first asked, 27 GB; **4bit** needs **pip install accelerate bitsandbytes**."""
-
-VIDEO = f"""# Restore a video, frame by frame
-
-1. Choose the video in **Load Video**.
-2. **Trim Video** takes a second of it, from **start time**: try that first. **duration** 0 is all of it.
-3. Write what it shows into **caption**, and run. The result is in **output/SUPIR**, with its sound.
-
-Each frame takes as long as a photograph. Beside the frames and their results, which ComfyUI holds in main memory, the memory \
-is that of one: a frame of 1920x1080 takes 25 MB, and its result 100 MB at **scale** 2. Restore a long video in parts.
-
-{FILES}
-
-## What to turn first
-
-- **same noise** on: what is invented flickers less. Nothing here knows of motion, so some flicker remains; where it \
-matters take a model for video, such as SeedVR2.
-- **preset** **fidelity** with SUPIR-v0F invents little, which is steadier. A Lightning checkpoint and the preset \
-**lightning** take 8 steps instead of 50."""
 
 STEPS = f"""# Step by step
 
@@ -367,13 +351,12 @@ For whole folders, tables and a page to look at: **supir evaluate**."""
 NOTES: dict[str, tuple[str, int]] = {
     "restore": (RESTORE, 570),
     "restore_captioned": (RESTORE_CAPTIONED, 700),
-    "restore_faces": (FACES, 640),
-    "restore_a_painted_region": (PAINTED, 600),
+    "restore_faces": (FACES, 740),
+    "restore_a_painted_region": (PAINTED, 540),
     "restore_4k_tiles": (TILES, 585),
     "large_scan": (SCAN, 640),
     "contact_sheet": (SHEET, 600),
     "restore_4k_captioned": (TILES_CAPTIONED, 465),
-    "restore_video": (VIDEO, 620),
     "step_by_step": (STEPS, 440),
     "lightning": (LIGHTNING, 500),
     "per_tile_prompts": (PER_TILE, 550),

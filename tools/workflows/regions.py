@@ -13,13 +13,13 @@ LOW = 190
 
 def restore_faces(graph: Graph) -> None:
     """The whole picture, then each face of it at full size."""
-    loaded = Loaded(graph)
+    loaded = Loaded(graph, note=310)
     graph.column("Restore the whole", 340)
     restored = loaded.restore(graph, scale=2.0, preset="quality")
     graph.column("Restore the faces", 340)
     _, faces = find_faces(graph, image=restored["image"])
     region = loaded.restore_region(graph, restored["image"], boxes=faces["bboxes"], caption="a face")
-    graph.column("Result", 340)
+    graph.column("Result", 320)
     saved = show(graph, loaded.image, region["image"], "SUPIR/restored_faces", height=LOW)
     graph.add("ImageCompare", LOW, "Without and with faces", image_a=restored["image"], image_b=region["image"])
     graph.offer({loaded.picture: ["image"], restored: ["caption", "scale", "seed"], region: ["caption", "seed"]}, saved)
