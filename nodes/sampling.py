@@ -74,7 +74,7 @@ def _as_part(tell: Callable[..., None], frame: Frame) -> Callable[..., None]:
     """ComfyUI's callback, told of the steps of one picture as part of those of all."""
 
     def callback(step: int, denoised: Tensor, x: Tensor, steps: int) -> None:
-        tell(frame.number * steps + step, denoised, x, frame.count * steps)
+        tell(frame.number * steps + step, denoised, x, frame.total * steps)
 
     return callback
 

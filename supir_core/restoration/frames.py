@@ -19,14 +19,14 @@ class Frame(NamedTuple):
     """Which picture of a batch is in work."""
 
     number: int = 0
-    count: int = 1
+    total: int = 1
 
     def report(self, report: Report) -> Report:
         """Tells of the progress of this picture as part of all of them."""
 
         def tell(progress: Progress) -> None:
             done = self.number * progress.total + progress.done
-            report(progress._replace(done=done, total=self.count * progress.total))
+            report(progress._replace(done=done, total=self.total * progress.total))
 
         return tell
 

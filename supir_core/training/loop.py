@@ -72,7 +72,7 @@ class Loop:
         self.config, self.folder, self._report = config, Path(config.output), report
         self.folder.mkdir(parents=True, exist_ok=True)
         known = importlib.util.find_spec(config.tracker) is not None
-        self.accelerator = Accelerator(
+        self.accelerator: Any = Accelerator(
             mixed_precision="bf16" if config.precision == "bf16" else "no",
             gradient_accumulation_steps=config.accumulate,
             kwargs_handlers=[AutocastKwargs(cache_enabled=False)],  # it would hold a second copy of all weights

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -126,8 +127,9 @@ class HeldOut:
         rows, distances = [], []
         for batch in self.batches:
             clean, damaged = batch.tensors["clean"], batch.tensors["damaged"]
+            there: Any = send_to_device(batch, accelerator.device)
             with accelerator.autocast():
-                restored = stage.restored(send_to_device(batch, accelerator.device)).cpu()
+                restored = stage.restored(there).cpu()
             distances.append((psnr(restored, clean), gmsd(restored, clean), psnr(damaged, clean)))
             rows.append(torch.cat([damaged, restored, clean], dim=3))
         sheet = torch.cat(rows, dim=2)[0]

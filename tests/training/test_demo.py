@@ -26,9 +26,9 @@ def test_a_script_loads(name):
     import_module(f"tools.training.{name}")
 
 
-@pytest.mark.parametrize("kind", [VAEStage, UNetStage])
-def test_a_base_stage_lowers_its_loss(kind, config):
-    settings = config("adaptor", rate=1e-3, steps=8, batch=2, ema=0.0, report_every=8, checkpoint_every=8)
+@pytest.mark.parametrize(("kind", "rate"), [(VAEStage, 1e-4), (UNetStage, 1e-3)])
+def test_a_base_stage_lowers_its_loss(kind, rate, config):
+    settings = config("adaptor", rate=rate, steps=8, batch=2, ema=0.0, report_every=8, checkpoint_every=8)
     stage = kind.build(settings)
     stage.place(torch.device("cpu"))
     batch = Samples(settings, kind.words).batch(0)
@@ -39,7 +39,8 @@ def test_a_base_stage_lowers_its_loss(kind, config):
 
     before = loss()
     learn(stage, lambda number: batch)
-    assert loss() < 0.95 * before
+    after = loss()
+    assert after < 0.8 * before
 
 
 def test_the_vaes_file_is_an_sdxl_checkpoint_that_the_unet_begins_from(config):
