@@ -26,12 +26,16 @@ from ..supir_core.sdxl.model import WORK_NUMBERS
 from ..supir_core.supir.settings import Settings
 from .host import CATEGORY
 from .inputs import setting_input, tile_inputs
+from .notices import warn
 from .options import TILE, TILE_KEY, TILES, schedule_sigma
-from .wrappers import replace_wrappers
+from .wrappers import innermost, replace_wrappers
 
 log = logging.getLogger(__name__)
 
 Entry = dict[str, Any]
+
+EASY_CACHE = "easycache"
+"""Under which EasyCache's wrappers stand."""
 
 TILE_BYTES = 2 * 4 * WORK_NUMBERS
 """Memory for each pixel of a tile: a guided call has two rows, of float32 at most."""
@@ -53,7 +57,7 @@ class TileWrappers:
         """Add the wrappers to a model, in place of earlier tiles."""
         wrappers = {
             WrappersMP.PREPARE_SAMPLING: self.reserve_memory,
-            WrappersMP.CALC_COND_BATCH: self.denoise,
+            WrappersMP.CALC_COND_BATCH: innermost(self.denoise),
         }
         replace_wrappers(model, TILE_KEY, wrappers)
 
@@ -63,11 +67,20 @@ class TileWrappers:
         plan = self.plan(*size)
         tell(plan.describe(*size), self.node)
         tiles = min(self.settings.tiles_per_call, prod(plan.counts(*size)))
+        if self.shifts(plan, *size) and model.get_wrappers(WrappersMP.DIFFUSION_MODEL, EASY_CACHE):
+            warn(
+                "EasyCache leaves out nothing while SUPIR Tiles moves its grid from step to step: switch `shifting` off there, "
+                "or take LazyCache in place of EasyCache"
+            )
         return executor(model, [batch * tiles, channels, *plan.window], *rest, **more)
 
     def plan(self, height: int, width: int) -> TilePlan:
         """The tiles of a latent."""
         return fit_device(self.settings, (height, width)).plan(height, width)
+
+    def shifts(self, plan: TilePlan, height: int, width: int) -> bool:
+        """Whether tiles lie elsewhere at each noise level."""
+        return self.settings.shifting and prod(plan.counts(height, width)) > 1
 
     def denoise(
         self,
@@ -80,33 +93,38 @@ class TileWrappers:
     ) -> list[Tensor]:
         """Predictions for each of the prompts, blended over the tiles."""
         options = model_options.get("transformer_options", {})
-        plan = self.plan(*x.shape[2:])
+        plan, sigma = self.plan(*x.shape[2:]), schedule_sigma(options, timestep)
         _check_captions(conds, prod(plan.counts(*x.shape[2:])))
+        grid = str(sigma) if self.shifts(plan, *x.shape[2:]) else ""
         tiled = tile_denoiser(
-            _Conds(executor, model, conds, x.shape, model_options),
+            _Conds(executor, model, conds, x.shape, model_options, grid),
             plan,
             blend=self.settings.blend,
             shifting=self.settings.shifting,
             tiles_per_call=1 if _differ(conds) else self.settings.tiles_per_call,
             on_tile=comfy.model_management.throw_exception_if_processing_interrupted,
         )
-        joined = tiled(x, timestep, schedule_sigma(options, timestep))
+        joined = tiled(x, timestep, sigma)
         return list(joined.chunk(len(conds), dim=1))
 
 
 @dataclass(frozen=True)
 class _Conds:
-    """ComfyUI's prediction for all prompts, as a denoiser of tiles: the prompts' predictions along the channels."""
+    """ComfyUI's prediction for all prompts, as a denoiser of tiles: the prompts' predictions along the channels.
+
+    ``grid`` is of the caches that tell tiles apart: what is kept of one grid is of no use in another.
+    """
 
     executor: Any
     model: Any
     conds: list[list[Entry] | None]
     shape: torch.Size
     model_options: dict[str, Any]
+    grid: str
 
     def crop(self, tiles: Sequence[Tile]) -> Callable[[Tensor, Tensor, float], Tensor]:
         """See ``TileableDenoiser``."""
-        conds = [crop_entries(entries, tiles, self.shape) if entries else entries for entries in self.conds]
+        conds = [crop_entries(entries, tiles, self.shape, self.grid) if entries else entries for entries in self.conds]
         options = {**self.model_options.get("transformer_options", {}), TILES: tuple(tiles)}
         model_options = {**self.model_options, "transformer_options": options}
 
@@ -131,13 +149,13 @@ def tell(plan: str, node: str | None) -> None:
         instance.send_progress_text(plan, node)
 
 
-def crop_entries(entries: list[Entry], tiles: Sequence[Tile], shape: torch.Size) -> list[Entry]:
+def crop_entries(entries: list[Entry], tiles: Sequence[Tile], shape: torch.Size, grid: str = "") -> list[Entry]:
     """The entries of a prompt that concern the tiles, with all that is bound to places cut to them."""
-    cropped = (crop_entry(entry, tiles, shape) for entry in entries)
+    cropped = (crop_entry(entry, tiles, shape, grid) for entry in entries)
     return [entry for entry in cropped if entry is not None]
 
 
-def crop_entry(entry: Entry, tiles: Sequence[Tile], shape: torch.Size) -> Entry | None:
+def crop_entry(entry: Entry, tiles: Sequence[Tile], shape: torch.Size, grid: str = "") -> Entry | None:
     """One entry for a latent of ``shape``; none where it does not concern the tile."""
     first = tiles[0]
     if entry.get(TILE, first.number) != first.number:
@@ -158,7 +176,7 @@ def crop_entry(entry: Entry, tiles: Sequence[Tile], shape: torch.Size) -> Entry 
     if entry.get("control") is not None:
         entry["control"] = crop_control(entry["control"], first, shape)
     if "uuid" in entry:  # caches such as EasyCache tell prompts apart by it
-        entry["uuid"] = uuid.uuid5(entry["uuid"], f"{first.top},{first.left}")
+        entry["uuid"] = uuid.uuid5(entry["uuid"], f"{grid},{first.top},{first.left}")
     return entry
 
 

@@ -23,6 +23,36 @@ class UNetInputs(NamedTuple):
     y: Tensor
 
 
+class Inner(NamedTuple):
+    """What stands in for ComfyUI's executor where a wrapper is the last.
+
+    Attributes:
+        original: what is wrapped.
+        class_obj: what that is a method of.
+    """
+
+    original: Callable[..., Any]
+    class_obj: Any
+
+    def __call__(self, *given: Any, **more: Any) -> Any:
+        """Call what is wrapped."""
+        return self.original(*given, **more)
+
+
+def innermost(inner: Wrapper) -> Wrapper:
+    """The wrapper as the last before what is wrapped, in whatever order nodes were connected.
+
+    Caches such as EasyCache then leave out all of its work with the call that they leave out, and see a step as one.
+    """
+
+    def wrapper(executor: Any, *given: Any, **more: Any) -> Any:
+        last = Inner(executor.original, executor.class_obj)
+        executor.original = lambda *now, **rest: inner(last, *now, **rest)  # the executors after this one take it over
+        return executor(*given, **more)
+
+    return wrapper
+
+
 def replace_wrappers(model: ModelPatcher, key: str, wrappers: Mapping[str, Wrapper]) -> None:
     """Put wrappers on a model, one of each kind, in place of those that it has under the same key."""
     for kind, wrapper in wrappers.items():
@@ -69,7 +99,7 @@ def before_model(change: Callable[[Any, Tensor, Tensor, Options], tuple[Tensor, 
 
 
 def before_unet(change: Callable[[Any, UNetInputs, Any, Options, Options], tuple[Any, Options]]) -> Wrapper:
-    """A DIFFUSION_MODEL wrapper: ``change(executor, inputs, control, options, rest)`` gives control and options."""
+    """A DIFFUSION_MODEL wrapper, the innermost: ``change(executor, inputs, control, options, rest)`` gives control and options."""
 
     def wrapper(
         executor: Any,
@@ -85,7 +115,7 @@ def before_unet(change: Callable[[Any, UNetInputs, Any, Options, Options], tuple
         control, options = change(executor, inputs, control, transformer_options, rest)
         return executor(*inputs, control, options, **rest)
 
-    return wrapper
+    return innermost(wrapper)
 
 
 def reserving(share: float) -> Wrapper:

@@ -21,7 +21,7 @@ def size_condition(model: ModelPatcher, latent: Tensor) -> dict[str, int]:
     Sizes that came with the prompts, such as those SUPIR was published with, do not count.
     """
     height, width = latent.shape[2:]
-    for wrapper in model.get_wrappers(WrappersMP.CALC_COND_BATCH, TILE_KEY):
+    for wrapper in model.get_wrappers(WrappersMP.PREPARE_SAMPLING, TILE_KEY):
         height, width = wrapper.__self__.plan(height, width).window
     height, width = LATENT_PIXELS * height, LATENT_PIXELS * width
     return dict(zip(NAMES, (height, width, 0, 0, height, width), strict=True))

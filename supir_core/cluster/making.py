@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from contextlib import nullcontext
 from functools import partial
 
@@ -45,7 +45,9 @@ class Maker:
         return Outcome(report.events, value=made)
 
 
-def make_on_cluster(options: argparse.Namespace, jobs: Sequence[Job], make: Make, report: Report) -> Made:
+def make_on_cluster(
+    options: argparse.Namespace, jobs: Sequence[Job], make: Make, report: Report
+) -> Generator[Made, None, None]:
     """Make pictures as ``make_here`` does, many at a time and in any order.
 
     Raises:
@@ -58,4 +60,4 @@ def make_on_cluster(options: argparse.Namespace, jobs: Sequence[Job], make: Make
         with Pool(Maker, (make, os.getcwd()), share, "degrade") as pool:
             for done in pool.hand_out(jobs, "take"):
                 done.tell(report)
-                yield done.job, done.value
+                yield Made(done.job, done.value)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from functools import partial
+from typing import NamedTuple
 
 from torch import Tensor
 
@@ -17,15 +18,23 @@ from .report import Report
 
 Make = Callable[[Job], Facts]
 """Writes a picture, and gives what is to be known of it."""
-Made = Generator[tuple[Job, Facts | None], None, None]
-"""Pictures, each with what is to be known of it: nothing, where it failed, which does not stop the others."""
-MakeAll = Callable[[Sequence[Job], Make, Report], Made]
 
 
-def make_here(jobs: Sequence[Job], make: Make, report: Report) -> Made:
+class Made(NamedTuple):
+    """A picture, and what is to be known of it: nothing, where it failed."""
+
+    job: Job
+    facts: Facts | None
+
+
+MakeAll = Callable[[Sequence[Job], Make, Report], Generator[Made, None, None]]
+"""Makes pictures; one that fails does not stop the others."""
+
+
+def make_here(jobs: Sequence[Job], make: Make, report: Report) -> Generator[Made, None, None]:
     """Make pictures in this process, one after the other."""
     for job in jobs:
-        yield job, attempt(job, report, partial(make, job))
+        yield Made(job, attempt(job, report, partial(make, job)))
 
 
 def write_pictures(

@@ -44,10 +44,9 @@ class VAEStage(Stage):
 
     @classmethod
     def build(cls, config: TrainingConfig) -> Stage:
-        vae, unet = VAE(VAE_CONFIG), UNet(UNET_CONFIG)
+        vae = VAE(VAE_CONFIG)
         start_vae(vae)
-        start_unet(unet)
-        return cls(config, vae=vae, unet=unet)
+        return cls(config, vae=vae, unet=UNet(UNET_CONFIG))  # which makes the file one of SDXL, and is not read
 
     def forward(self, batch: Batch) -> Tensor:
         pictures = from_unit(batch.tensors["clean"])
@@ -76,11 +75,12 @@ class UNetStage(DiffusionStage):
 
     @classmethod
     def build(cls, config: TrainingConfig) -> Stage:
-        networks = networks_of(config, ("unet", "vae", "text"), cls.learner)
+        networks = networks_of(config, ("vae", "text"), cls.learner)
+        start_unet(unet := UNet(UNET_CONFIG))
         samples = Samples(config, cls.words)
         crops = [samples.pair(number % len(samples.pictures), number, False)["clean"] for number in range(MEASURED)]
         scale_latents(networks["vae"], from_unit(torch.cat(crops)))
-        return cls(config, **networks)
+        return cls(config, unet=unet, **networks)
 
     def encode(self, pictures: Tensors) -> Tensors:
         return {"target": self.latent(pictures["clean"])}

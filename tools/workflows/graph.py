@@ -18,7 +18,7 @@ NOTE_COLORS = {"color": "#432", "bgcolor": "#653"}
 COMPANIONS = {"control_after_generate": "fixed", "image_upload": "image", "video_upload": "image"}
 """Options of an input that put a second widget behind its own, and that widget's value."""
 
-SPELLINGS = {"4k": "4K", "supir": "SUPIR", "instantir": "InstantIR"}
+SPELLINGS = {"4k": "4K", "supir": "SUPIR", "instantir": "InstantIR", "easycache": "EasyCache"}
 
 SLOT, WIDGET, TEXT, TITLE = 20, 24, 54, 30
 """Heights in the canvas: of a socket, a widget, what a text widget has more, a node's title."""

@@ -20,7 +20,7 @@ from tests.host.server import PACK, ROOT, ComfyServer, add_placeholders, find_co
 from .blueprints import blueprints
 from .graph import Graph, ObjectInfo
 from .instantir import INSTANTIR_DESCRIPTIONS
-from .parts import custom_sampling, lightning, per_tile_prompts, restore_4k_captioned, step_by_step
+from .parts import custom_sampling, easycache, lightning, per_tile_prompts, restore_4k_captioned, step_by_step
 from .quick import contact_sheet, demo, large_scan, restore, restore_4k_tiles, restore_captioned
 from .regions import REGION_DESCRIPTIONS
 from .texts import to_text, write_texts
@@ -51,6 +51,7 @@ DESCRIPTIONS: tuple[Callable[[Graph], None], ...] = (
     lightning,
     per_tile_prompts,
     custom_sampling,
+    easycache,
     *INSTANTIR_DESCRIPTIONS,
 )
 """By importance."""

@@ -231,6 +231,21 @@ To save the time of one, mute its Save Image (Ctrl+M).
 - **SUPIR Guidance** sets CFG in place of CFGGuider's number, and pulls towards stage 1: restoration_scale \
 1 holds faces and text, 4 is the paper's, 0 is off. A *larger* number pulls *less*."""
 
+EASY_CACHE = f"""# Fewer calls of the networks
+
+**EasyCache** watches how much the picture changes from step to step. Where that is little, it leaves a step out and \
+goes on with what it knows. In tiles it leaves the step out in all of them.
+
+{FILES}
+
+## What to turn first
+
+- **reuse_threshold** of EasyCache: larger leaves out more steps and is less true. The \
+demo's small weights with 0.05 left out 5 of 16 steps; the picture differed little, with 0.2 plainly. Its other numbers say where in the \
+sampling it may do so.
+- **shifting** of SUPIR Tiles stays off: tiles that move have nothing to reuse. **LazyCache** in place of EasyCache goes \
+with it."""
+
 DEMO = """# Nothing to download
 
 The pack brings small weights and a damaged photograph. This graph restores it on any computer, without a \
@@ -361,6 +376,7 @@ NOTES: dict[str, tuple[str, int]] = {
     "lightning": (LIGHTNING, 500),
     "per_tile_prompts": (PER_TILE, 550),
     "custom_sampling": (CUSTOM, 465),
+    "easycache": (EASY_CACHE, 440),
     "instantir_restore": (INSTANTIR, 570),
     "instantir_creative": (CREATIVE, 555),
     "instantir_4k_tiles": (INSTANTIR_4K, 520),

@@ -144,3 +144,23 @@ def custom_sampling(graph: Graph) -> None:
     sampler = graph.add("KSamplerSelect", sampler_name="dpmpp_2m")
     sigmas = graph.add("BasicScheduler", model=model["model"], scheduler="karras", steps=20)
     branch(sampler["SAMPLER"], sigmas["SIGMAS"], "SUPIR/any_sampler", "Any sampler")
+
+
+def easycache(graph: Graph) -> None:
+    """Steps that change little are left out."""
+    loaded = Loaded(graph, picture=LOW, note=460)
+    graph.column("Stage 1 and prompts", 310)
+    stage1 = loaded.encode(graph, scale=2.0)
+    prompts = graph.add("SupirConditioning", 300, clip=loaded.base["CLIP"])
+    graph.column("A model that leaves out steps", 310)
+    model = graph.add("EasyCache", model=loaded.base["MODEL"], reuse_threshold=0.05)
+    model = graph.add("SupirDenoiser", model=model["MODEL"], supir_model=loaded.supir, z_lq=stage1["z_lq"])
+    model = graph.add("SupirGuidance", model=model["model"], z_center=stage1["z_center"])
+    model = graph.add("SupirTiles", model=model["model"])
+    graph.column("Sampling", 290)
+    shared = noise_and_guider(graph, model, prompts, stage1)
+    sampler, sigmas = graph.add("SupirSamplerSelect")["sampler"], graph.add("SupirScheduler")["sigmas"]
+    graph.column("Result", 310)
+    sampled = graph.add("SamplerCustomAdvanced", **shared, sampler=sampler, sigmas=sigmas)
+    image = loaded.decode(graph, sampled["output"], stage1)
+    show(graph, loaded.image, image, "SUPIR/easycache")
