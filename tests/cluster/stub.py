@@ -1,8 +1,8 @@
 """The command and its workers with a stub in place of the networks: python -m tests.cluster.stub restore ..."""
 
 import sys
-import threading
 import time
+from itertools import count
 from pathlib import Path
 
 import psutil
@@ -11,6 +11,7 @@ from supir_core.cluster import restoring
 from supir_core.cluster.pool import Outcome
 from supir_core.cluster.worker import Worker
 from supir_core.command import cli, weights
+from supir_core.command.report import Report
 from supir_core.restoration.canvas import Restored, resize
 from supir_core.restoration.progress import Progress
 
@@ -74,15 +75,21 @@ def main(arguments):
     restoring.Worker = globals()[arguments[0]]
     weights.Weights.hashes = {"weights": "0"}
     if arguments[1]:
-        threading.Thread(target=_watch, args=(Path(arguments[1]),), daemon=True).start()
+        _watch(Path(arguments[1]))
     return cli.main(arguments[2:])
 
 
 def _watch(file):
-    while True:
-        with file.open("a") as out:
-            out.write(f"{psutil.Process().memory_info().rss}\n")
-        time.sleep(0.1)
+    """Note the memory of this process at every hundredth picture that is done."""
+    advance, done = Report.advance, count(1)
+
+    def noted(report):
+        advance(report)
+        if next(done) % 100 == 0:
+            with file.open("a") as out:
+                out.write(f"{psutil.Process().memory_info().rss}\n")
+
+    Report.advance = noted
 
 
 if __name__ == "__main__":

@@ -240,9 +240,7 @@ goes on with what it knows. In tiles it leaves the step out in all of them.
 
 ## What to turn first
 
-- **reuse_threshold** of EasyCache: larger leaves out more steps and is less true. The \
-demo's small weights with 0.05 left out 5 of 16 steps; the picture differed little, with 0.2 plainly. Its other numbers say where in the \
-sampling it may do so.
+- **reuse_threshold** of EasyCache: larger leaves out more steps and is less true. With 0.05 the demo's small weights left out 5 of 16.
 - **shifting** of SUPIR Tiles stays off: tiles that move have nothing to reuse. **LazyCache** in place of EasyCache goes \
 with it."""
 

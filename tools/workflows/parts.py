@@ -148,7 +148,7 @@ def custom_sampling(graph: Graph) -> None:
 
 def easycache(graph: Graph) -> None:
     """Steps that change little are left out."""
-    loaded = Loaded(graph, picture=LOW, note=460)
+    loaded = Loaded(graph, picture=LOW, note=400)
     graph.column("Stage 1 and prompts", 310)
     stage1 = loaded.encode(graph, scale=2.0)
     prompts = graph.add("SupirConditioning", 300, clip=loaded.base["CLIP"])

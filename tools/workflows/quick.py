@@ -46,7 +46,7 @@ def restore_captioned(graph: Graph) -> None:
     graph.column("Restore", 340)
     restored = loaded.restore(graph, caption=caption, scale=2.0, preset="quality")
     graph.column("Result", 340)
-    show(graph, loaded.image, restored["image"], "SUPIR/restored_captioned")
+    show(graph, loaded.image, restored["image"], "SUPIR/restored_captioned", height=240)
 
 
 def restore_4k_tiles(graph: Graph) -> None:
