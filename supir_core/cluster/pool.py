@@ -128,7 +128,7 @@ class Pool:
                 continue
             deaths[job] += 1
             if deaths[job] < MOST_DEATHS:
-                queue.appendleft(job)
+                queue.append(job)  # last, as whatever made it die may be over by then
             else:
                 yield Done(job, name, None)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from itertools import islice
 from typing import NamedTuple
 
 import torch
@@ -32,6 +33,9 @@ SPREAD = (-16, -0.5)
 """Mean of the binary logarithm of numbers against the largest, as any trained matrix has it (normally distributed: -3). Beyond lie
 those of one type of 16 bits that are read as the other, eight times that, or an eighth."""
 
+TOGETHER = 256
+"""Tensors that are looked at together, as each call of PyTorch costs more than its work on so few numbers."""
+
 ZEROS_ALLOWED = (PREVIEWER, ADAPTER)
 """Kinds that may have branches which were never trained."""
 
@@ -43,10 +47,10 @@ class Soundness:
         self.source, self.holes_matter = source, kind not in ZEROS_ALLOWED
         self.numbers = Counter[torch.dtype]()
         self.lost: list[Lost] = []
-        self.samples: list[Sample] = []
+        self.waiting: list[Sample] = []
 
     def check(self, key: str, parts: Iterable[Tensor]) -> None:
-        """Look at a tensor, given as it is stored, in one or more parts.
+        """Look at a tensor, given as it is stored, in one or more parts; at once, or together with later ones.
 
         Raises:
             UnsupportedCheckpointError: it holds no floats, NaN or infinity, or a hole of zeros.
@@ -62,7 +66,9 @@ class Soundness:
                 self._refuse(
                     f"{key} claims to be {tuple(tensor.shape)}, more numbers than the file has of it. It was altered"
                 )
-            self._look(key, tensor)
+            self.waiting.append(Sample.of(key, tensor))
+        if len(self.waiting) >= TOGETHER:
+            self._look()
 
     def check_whole(self) -> None:
         """Look at all of what was checked.
@@ -70,7 +76,7 @@ class Soundness:
         Raises:
             UnsupportedCheckpointError: too much of it is zeros, or no weights.
         """
-        self.lost += senseless(self.samples)
+        self._look()
         if not self.lost:
             return
         share = sum(lost.numbers for lost in self.lost) / self.numbers.total()
@@ -88,29 +94,32 @@ class Soundness:
                 "than it is. Take the published file"
             )
 
-    def _look(self, key: str, tensor: Tensor) -> None:
-        highest = magnitudes(tensor)
-        if max(highest, default=0) > FLOATS[tensor.dtype].largest:
-            self._refuse(
-                f"{key} holds numbers that are not finite (NaN or infinity). It was saved damaged, or overflowed when it was "
-                "converted or merged: take the published file"
-            )
-        if tensor.ndim >= 2 and self.holes_matter:
-            self._look_for_holes(key, tensor, highest)
+    def _look(self) -> None:
+        """Look at what waits."""
+        for dtype in {sample.dtype for sample in self.waiting}:
+            samples = [sample for sample in self.waiting if sample.dtype == dtype]
+            for sample, highest in zip(samples, magnitudes(samples), strict=True):
+                self._judge(sample, highest)
+            if self.holes_matter and dtype.itemsize == 2:
+                self.lost += senseless([sample for sample in samples if sample.matrix and sample.numbers >= BLOCK])
+        self.waiting.clear()
 
-    def _look_for_holes(self, key: str, matrix: Tensor, highest: list[int]) -> None:
-        numbers = matrix.numel()
-        self.numbers[matrix.dtype] += numbers
+    def _judge(self, sample: Sample, highest: list[int]) -> None:
+        if max(highest, default=0) > FLOATS[sample.dtype].largest:
+            self._refuse(
+                f"{sample.key} holds numbers that are not finite (NaN or infinity). It was saved damaged, or overflowed when it "
+                "was converted or merged: take the published file"
+            )
+        if not (self.holes_matter and sample.matrix):
+            return
+        self.numbers[sample.dtype] += sample.numbers
         if not any(highest):
-            self.lost.append(Lost(key, matrix.dtype, numbers, zeros=True))
+            self.lost.append(Lost(sample.key, sample.dtype, sample.numbers, zeros=True))
         elif not all(highest) and _longest_run_of_zeros(highest) >= max(2, HOLE * len(highest)):
             self._refuse(
-                f"{key} is zeros over {HOLE:.0%} of its length or more, as where a download broke off. Download it again, and "
-                "compare its hash with the source's"
+                f"{sample.key} is zeros over {HOLE:.0%} of its length or more, as where a download broke off. Download it again, "
+                "and compare its hash with the source's"
             )
-        elif matrix.element_size() == 2 and numbers >= BLOCK:
-            first = matrix.detach().reshape(-1)[:BLOCK].float()
-            self.samples.append(Sample(Lost(key, matrix.dtype, numbers, zeros=False), first))
 
     def _refuse(self, why: str) -> None:
         raise UnsupportedCheckpointError(f"{self.source}: {why}")
@@ -126,10 +135,23 @@ class Lost(NamedTuple):
 
 
 class Sample(NamedTuple):
-    """A matrix of 16 bits that is lost if its first numbers, ``(BLOCK,)`` as float32, make no sense."""
+    """What is looked at of a tensor: blocks of its numbers, ``(n, BLOCK)``, as bits; the last may end in zeros that it has not."""
 
-    matrix: Lost
-    first: Tensor
+    key: str
+    dtype: torch.dtype
+    matrix: bool
+    numbers: int
+    blocks: Tensor
+
+    @classmethod
+    def of(cls, key: str, tensor: Tensor) -> Sample:
+        """Take the blocks."""
+        bits, numbers = tensor.detach().reshape(-1).view(FLOATS[tensor.dtype].kind), tensor.numel()
+        if numbers > WHOLE:
+            blocks = bits.unfold(0, BLOCK, numbers // MOST).clone()  # holds nothing else of it in memory
+        else:
+            blocks = torch.constant_pad_nd(bits, (0, -numbers % BLOCK)).view(-1, BLOCK)
+        return cls(key, tensor.dtype, tensor.ndim >= 2, numbers, blocks)
 
 
 class Bits(NamedTuple):
@@ -166,30 +188,27 @@ FLOATS = {
 }
 
 
-def magnitudes(tensor: Tensor) -> list[int]:
-    """The largest magnitude in each block that is looked at, as bits; vectors are one block."""
-    kind, magnitude, _ = FLOATS[tensor.dtype]
-    bits, numbers = tensor.detach().reshape(-1).view(kind), tensor.numel()
-    if tensor.ndim < 2 or numbers < BLOCK:
-        return [int(bits.bitwise_and(magnitude).max().item())] if numbers else []
-    large = numbers > WHOLE
-    blocks = bits.unfold(0, BLOCK, numbers // MOST if large else BLOCK)
-    found = blocks.bitwise_and(magnitude).amax(1).tolist()
-    if not large and numbers % BLOCK:  # the last block is of the last numbers
-        found.append(int(bits[-BLOCK:].bitwise_and(magnitude).max().item()))
-    return found
+def magnitudes(samples: Sequence[Sample]) -> list[list[int]]:
+    """The largest magnitude in each block of each sample, as bits; they are of one type."""
+    bits = torch.cat([sample.blocks for sample in samples])
+    highest = iter(bits.bitwise_and_(FLOATS[samples[0].dtype].magnitude).amax(1).tolist())
+    return [list(islice(highest, len(sample.blocks))) for sample in samples]
 
 
 def senseless(samples: Sequence[Sample]) -> list[Lost]:
-    """The matrices whose numbers spread as no weights do."""
+    """The matrices of one type of 16 bits whose first numbers spread as no weights do."""
     if not samples:
         return []
-    numbers = torch.stack([sample.first for sample in samples]).abs()  # together, as each call costs more than its work
+    numbers = torch.stack([sample.blocks[0] for sample in samples]).view(samples[0].dtype).float().abs()
     some = numbers > 0
     logarithms = torch.where(some, numbers, 1.0).log2()
     spreads = logarithms.sum(1) / some.sum(1) - numbers.amax(1).log2()
     sound = ((spreads > SPREAD[0]) & (spreads < SPREAD[1])) | ~some.any(1)
-    return [sample.matrix for sample, fine in zip(samples, sound.tolist(), strict=True) if not fine]
+    return [
+        Lost(sample.key, sample.dtype, sample.numbers, zeros=False)
+        for sample, fine in zip(samples, sound.tolist(), strict=True)
+        if not fine
+    ]
 
 
 def _longest_run_of_zeros(values: Iterable[float]) -> int:

@@ -10,12 +10,11 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator
-from accelerate.utils import AutocastKwargs, send_to_device
 from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
@@ -69,16 +68,20 @@ class Loop:
     """
 
     def __init__(self, config: TrainingConfig, report: Callable[[str], None]):
+        import accelerate
+
         self.config, self.folder, self._report = config, Path(config.output), report
         self.folder.mkdir(parents=True, exist_ok=True)
         known = importlib.util.find_spec(config.tracker) is not None
-        self.accelerator: Any = Accelerator(
+        self.accelerator: Any = accelerate.Accelerator(
             mixed_precision="bf16" if config.precision == "bf16" else "no",
             gradient_accumulation_steps=config.accumulate,
-            kwargs_handlers=[AutocastKwargs(cache_enabled=False)],  # it would hold a second copy of all weights
+            # a cache would hold a second copy of all weights
+            kwargs_handlers=[accelerate.utils.AutocastKwargs(cache_enabled=False)],
             log_with=config.tracker if known else None,
             project_dir=self.folder,
         )
+        self.place: Callable[..., Any] = partial(accelerate.utils.send_to_device, device=self.accelerator.device)
         if known:
             self.accelerator.init_trackers("log")
         elif config.tracker != "none":
@@ -129,7 +132,7 @@ class Loop:
         total = torch.zeros((), device=accelerator.device)
         for _ in range(config.accumulate):
             with accelerator.accumulate(self.model):
-                loss = self.model(send_to_device(next(batches), accelerator.device))
+                loss = self.model(self.place(next(batches)))
                 accelerator.backward(loss)
                 if accelerator.sync_gradients and config.clip:
                     accelerator.clip_grad_norm_(self.model.parameters(), config.clip)

@@ -6,11 +6,9 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from accelerate.utils import send_to_device
 from safetensors.torch import save_file
 
 from ..command.caption_files import captioned_pictures
@@ -127,7 +125,7 @@ class HeldOut:
         rows, distances = [], []
         for batch in self.batches:
             clean, damaged = batch.tensors["clean"], batch.tensors["damaged"]
-            there: Any = send_to_device(batch, accelerator.device)
+            there = loop.place(batch)
             with accelerator.autocast():
                 restored = stage.restored(there).cpu()
             distances.append((psnr(restored, clean), gmsd(restored, clean), psnr(damaged, clean)))

@@ -8,7 +8,7 @@ import pytest
 from supir_core.command import cli
 from supir_core.command.models import MODELS
 from supir_core.sdxl.text import load_tokenizer
-from tools.workflows.models import LIGHTNING, SOURCES, UPSCALER
+from tools.workflows.models import FACES, LIGHTNING, SOURCES, UPSCALER
 
 from .hub import hub_of
 from .test_cli import make_picture
@@ -89,7 +89,7 @@ def test_comfyui_finds_every_file(hub, tmp_path):
     (tmp_path / "models").mkdir()
     code, _, said = run(hub.endpoint, *MODELS, "--comfyui", tmp_path)
     assert code == 0, said
-    ours = {f"{source.folder}/{name}" for name, source in SOURCES.items() if name not in (LIGHTNING, UPSCALER)}
+    ours = {f"{source.folder}/{name}" for name, source in SOURCES.items() if name not in (LIGHTNING, UPSCALER, FACES)}
     llava = {f"LLM/llava-1.5-13b-hf/model.{ending}" for ending in ("safetensors", "json", "model", "jinja")}
     assert set(tree(tmp_path / "models")) == ours | llava
 
