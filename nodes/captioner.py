@@ -18,7 +18,7 @@ from ..supir_core.restoration.transparency import opaque
 from ..supir_core.supir.settings import Settings
 from .caption_memory import FOLDER, PLACEMENTS, CaptionerModel, find_captioner
 from .host import CATEGORY, SupirCaptionerType, SupirTileCaptionsType, to_picture
-from .inputs import seed_input, tile_inputs
+from .inputs import seed_input, text_input, tile_inputs
 from .tiles import fit_device
 
 ALIASES = ["llava", "caption", "describe", "image to text", "vision language model"]
@@ -106,14 +106,12 @@ class SupirCaptioner(io.ComfyNode):
 def caption_inputs(edited_tooltip: str) -> list[io.Input]:
     """What both captioning nodes ask besides the picture."""
     return [
-        io.String.Input("edited", multiline=True, default="", dynamic_prompts=False, tooltip=edited_tooltip),
-        io.String.Input(
+        text_input("edited", edited_tooltip),
+        text_input(
             "instruction",
-            multiline=True,
+            "What the model is asked; the paper's question by default.",
             default=INSTRUCTION,
-            dynamic_prompts=False,
             advanced=True,
-            tooltip="What the model is asked; the paper's question by default.",
         ),
         io.Int.Input(
             "max_tokens",

@@ -15,7 +15,7 @@ from ..supir_core.restoration import prompts
 from ..supir_core.sdxl.conditioning import SIZE_CONDITION
 from ..supir_core.sdxl.tokens import mend
 from .host import CATEGORY, SupirTileCaptionsType
-from .inputs import prompt_weights_input, setting_input
+from .inputs import prompt_weights_input, setting_input, text_input
 from .options import TILE
 
 NAMES = ("height", "width", "crop_h", "crop_w", "target_height", "target_width")
@@ -68,12 +68,9 @@ class SupirConditioning(io.ComfyNode):
             search_aliases=["supir prompt", "supir conditioner", "caption", "SUPIR_conditioner"],
             inputs=[
                 io.Clip.Input("clip", tooltip="SDXL's text encoders, of the base checkpoint."),
-                io.String.Input(
+                text_input(
                     "caption",
-                    multiline=True,
-                    default="",
-                    dynamic_prompts=False,
-                    tooltip="What the picture shows. Trust a captioner for scenery; for portraits and anything with text "
+                    "What the picture shows. Trust a captioner for scenery; for portraits and anything with text "
                     "or logos write a short noun phrase yourself.",
                 ),
                 io.Boolean.Input(

@@ -45,6 +45,20 @@ def schedule_inputs(name: str, setting: str | None = None, **changes: Any) -> li
     ]
 
 
+def sdxl_inputs() -> list[io.Input]:
+    """The three parts of an SDXL checkpoint."""
+    return [
+        io.Model.Input("model", tooltip="An SDXL model, with or without LoRA and other patches."),
+        io.Clip.Input("clip", tooltip="SDXL's text encoders."),
+        io.Vae.Input("vae", tooltip="SDXL's VAE."),
+    ]
+
+
+def text_input(name: str, text: str, default: str = "", **changes: Any) -> io.String.Input:
+    """Lines of text, taken as they are written."""
+    return io.String.Input(name, multiline=True, default=default, dynamic_prompts=False, tooltip=text, **changes)
+
+
 def seed_input(**changes: Any) -> io.Input:
     """The seed, which the canvas may change after each run."""
     return setting_input("seed", control_after_generate=True, **changes)

@@ -26,14 +26,13 @@ from ..supir_core.restoration.regions import (
     fit_mask,
     restore_regions,
 )
-from ..supir_core.supir.model import preset_for
 from ..supir_core.supir.settings import PRESETS
 from .host import CATEGORY, SupirModelType, to_image, to_picture
-from .inputs import knob_input, seed_input, setting_input
+from .inputs import knob_input, sdxl_inputs, seed_input, setting_input, text_input
 from .instantir.loader import InstantIRModelType, InstantIRWeights
 from .instantir.restore import restore_with_instantir
 from .loader import SupirWeights
-from .restore import AUTO, restore_picture
+from .restore import AUTO, restore_picture, settings_for
 from .sampler import preset_input
 
 Box = Mapping[str, float]
@@ -61,9 +60,7 @@ class SupirRestoreRegion(io.ComfyNode):
                 "crop and stitch",
             ],
             inputs=[
-                io.Model.Input("model", tooltip="An SDXL model, with or without LoRA and other patches."),
-                io.Clip.Input("clip", tooltip="SDXL's text encoders."),
-                io.Vae.Input("vae", tooltip="SDXL's VAE."),
+                *sdxl_inputs(),
                 io.MultiType.Input(
                     "supir_model",
                     types=[SupirModelType, InstantIRModelType],
@@ -82,12 +79,9 @@ class SupirRestoreRegion(io.ComfyNode):
                     force_input=True,
                     tooltip="Regions as boxes, such as faces from Detect Face Landmarks.",
                 ),
-                io.String.Input(
+                text_input(
                     "caption",
-                    multiline=True,
-                    default="",
-                    dynamic_prompts=False,
-                    tooltip="What the regions show. One line is for all of them, several are one for each, from the top "
+                    "What the regions show. One line is for all of them, several are one for each, from the top "
                     "down; quality words are added. It may stay empty.",
                 ),
                 preset_input((AUTO, *PRESETS), AUTO, "auto: quality, or demo with the demo weights."),
@@ -134,8 +128,8 @@ class SupirRestoreRegion(io.ComfyNode):
             if isinstance(supir_model, InstantIRWeights):
                 published = InstantSettings(seed=number_seed, **changes)
                 return restore_with_instantir(*networks, clip_vision, crop, given, published).image
-            chosen = PRESETS[preset_for(supir_model.config) if preset == AUTO else preset]
-            return restore_picture(*networks, crop, given, replace(chosen, seed=number_seed, **changes)).image
+            chosen = replace(settings_for(preset, supir_model), seed=number_seed, **changes)
+            return restore_picture(*networks, crop, given, chosen).image
 
         restored, weights = [], []
         for one, regions in zip(picture.split(1), regions_of(picture, mask, boxes, context, feather), strict=True):

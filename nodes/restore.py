@@ -21,7 +21,16 @@ from ..supir_core.supir.settings import PRESETS, Settings
 from .conditioning import encode_prompts
 from .encode import read_stage1
 from .host import CATEGORY, SupirModelType, to_image, to_picture
-from .inputs import knob_input, prompt_weights_input, same_noise_input, seed_input, setting_input, tile_inputs
+from .inputs import (
+    knob_input,
+    prompt_weights_input,
+    same_noise_input,
+    sdxl_inputs,
+    seed_input,
+    setting_input,
+    text_input,
+    tile_inputs,
+)
 from .loader import SupirWeights
 from .sampler import preset_input, sample
 from .sizes import layout_of, size_input
@@ -61,17 +70,12 @@ class SupirRestore(io.ComfyNode):
             ],
             essentials_category="Image Tools",
             inputs=[
-                io.Model.Input("model", tooltip="An SDXL model, with or without LoRA and other patches."),
-                io.Clip.Input("clip", tooltip="SDXL's text encoders."),
-                io.Vae.Input("vae", tooltip="SDXL's VAE."),
+                *sdxl_inputs(),
                 SupirModelType.Input("supir_model", tooltip="From SUPIR Load Model."),
                 io.Image.Input("image", tooltip="The damaged picture, of any size."),
-                io.String.Input(
+                text_input(
                     "caption",
-                    multiline=True,
-                    default="",
-                    dynamic_prompts=False,
-                    tooltip="What the picture shows, in a sentence; quality words are added. It may stay empty.",
+                    "What the picture shows, in a sentence; quality words are added. It may stay empty.",
                 ),
                 knob_input("scale", SCALE),
                 preset_input((AUTO, *PRESETS), AUTO, "auto: quality, or demo with the demo weights."),
@@ -112,10 +116,8 @@ class SupirRestore(io.ComfyNode):
         same_noise: bool = False,
         size: TargetSize | None = None,
     ) -> io.NodeOutput:
-        if preset == AUTO:
-            preset = preset_for(supir_model.config)
         settings = replace(
-            PRESETS[preset],
+            settings_for(preset, supir_model),
             seed=seed,
             tile=tile,
             overlap=overlap,
@@ -129,6 +131,11 @@ class SupirRestore(io.ComfyNode):
         prepared = layout.prepare(picture)
         restored = restore_picture(*networks, prepared, caption, settings, layout.inner, prompt_weights, node)
         return io.NodeOutput(*(to_image(layout.complete(one)) for one in restored))
+
+
+def settings_for(preset: str, weights: SupirWeights) -> Settings:
+    """The settings of a preset, or of the one for the weights."""
+    return PRESETS[preset_for(weights.config) if preset == AUTO else preset]
 
 
 def restore_picture(

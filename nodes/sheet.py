@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..supir_core.evaluation.sheet import draw_sheet
 from .host import CATEGORY, to_image, to_picture
+from .inputs import text_input
 
 MORE = ("image_2", "image_3", "image_4")
 
@@ -34,12 +35,9 @@ class SupirComparisonSheet(io.ComfyNode):
                     "image", tooltip="Pictures of one shape and any size, shown at the size of the largest."
                 ),
                 *(io.Image.Input(name, optional=True, tooltip=more) for name in MORE),
-                io.String.Input(
+                text_input(
                     "labels",
-                    multiline=True,
-                    default="",
-                    dynamic_prompts=False,
-                    tooltip="Names of the pictures, one a line. Those without get their number.",
+                    "Names of the pictures, one a line. Those without get their number.",
                 ),
                 io.Int.Input(
                     "details", default=2, min=0, max=4, tooltip="How many details are enlarged below a picture."

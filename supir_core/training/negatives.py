@@ -19,6 +19,7 @@ from ..restoration.denoiser import LinearSchedule
 from ..restoration.finite import require_finite
 from ..restoration.noise import row_noise
 from ..restoration.settings import SIDE_MULTIPLE
+from ..restoration.strength import start_from
 from ..restoration.transparency import opaque
 from ..sdxl.model import SdxlModel
 from ..supir.denoiser import GuidedDenoiser
@@ -50,7 +51,7 @@ def worsened(model: SdxlModel, picture: Tensor, settings: Negatives, number: int
     noise = row_noise(settings.seed + number, 1)
     sigmas = ddpm_sigmas(settings.steps)[-1 - max(1, round(settings.steps * settings.strength)) :]
     z = model.encode(picture.to(model.device), None)
-    x = z + sigmas[0].item() * noise(z)
+    x = start_from(z, noise(z), sigmas)
     empty, negative = model.encode_texts(["", settings.prompt])
     towards = LinearSchedule(settings.cfg, settings.cfg)
     sdxl = GuidedDenoiser(model.unet, None, z, [negative], empty, towards, LinearSchedule(0.0, 0.0))
