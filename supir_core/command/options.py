@@ -63,7 +63,12 @@ def add_options(parser: argparse.ArgumentParser, method: str) -> None:
     if supir:
         group.add_argument("--preset", choices=PRESETS, help=f"({DEFAULT_PRESET}; demo with the demo weights)")
     for name, described in knobs(Settings if supir else InstantSettings).items():
-        add_knob(group, name, described)
+        if name not in OF_BATCHES:
+            add_knob(group, name, described)
+
+
+OF_BATCHES = ("same_noise",)
+"""Settings that mean nothing for files, which are one picture each and have the seed itself."""
 
 
 def add_knob(group: Any, name: str, described: Knob) -> None:

@@ -2,32 +2,8 @@
 
 from __future__ import annotations
 
-SUPIR_PAGE = "https://huggingface.co/Kijai/SUPIR_pruned"
-SDXL_PAGE = "https://huggingface.co/stabilityai/stable-diffusion-xl-base-1.0"
-LLAVA_PAGE = "https://huggingface.co/llava-hf/llava-1.5-13b-hf"
-INSTANTIR_PAGE = "https://huggingface.co/InstantX/InstantIR"
-DINO_PAGE = "https://huggingface.co/facebook/dinov2-large"
-UPSCALER_PAGE = "https://huggingface.co/Comfy-Org/Real-ESRGAN_repackaged"
-FACES_PAGE = "https://huggingface.co/Comfy-Org/mediapipe"
-LIGHTNING_PAGE = "https://huggingface.co/AiWise/Juggernaut-XL-V9-GE-RDPhoto2-Lightning_4S"
-
-SUPIR_LINES = f"""- **SUPIR** into **models/model_patches**: **SUPIR-v0Q_fp16.safetensors** for heavy \
-damage, **SUPIR-v0F_fp16.safetensors** for light damage, 2.7 GB each, from \
-[Kijai/SUPIR_pruned]({SUPIR_PAGE}). SUPIR's weights are for **non-commercial** use.
-
-Press **R** when the files are there, and choose them in the loaders."""
-
-FILES = f"""## Files to download
-
-- **SDXL** into **models/checkpoints**: **sd_xl_base_1.0_0.9vae.safetensors**, 6.9 GB, from \
-[stabilityai]({SDXL_PAGE}); any other SDXL checkpoint will do.
-{SUPIR_LINES}"""
-
-FILES_LIGHTNING = f"""## Files to download
-
-- **SDXL Lightning** into **models/checkpoints**: **juggernautXL_v9Rdphoto2Lightning.safetensors**, 7.1 \
-GB, from [AiWise]({LIGHTNING_PAGE}); any other Lightning checkpoint of SDXL will do, a plain one will not.
-{SUPIR_LINES}"""
+from .downloads import CAPTIONER, FACES_PAGE, FILES, FILES_LIGHTNING
+from .instantir_notes import INSTANTIR_NOTES
 
 RESTORE = f"""# Restore a photograph
 
@@ -136,9 +112,6 @@ below it the details in which they differ most.
 (workflow *Lightning* has it): connect the list to **cfg_start** and **cfg_end**.
 - **labels**, a line for each column."""
 
-CAPTIONER = f"""- **LLaVA** comes by itself when it is first asked, 27 GB from [llava-hf]({LLAVA_PAGE}); or put that folder \
-into **models/LLM** and write its name into **model**. Smaller: **llava-hf/llava-1.5-7b-hf**. 4bit needs two packages: \
-**pip install accelerate bitsandbytes**; without them choose **auto**."""
 
 RESTORE_CAPTIONED = f"""# Restore a photograph, described by LLaVA
 
@@ -277,90 +250,6 @@ MODEL = """- **SUPIR Denoiser**: strength below 1 lets the model roam.
 restoration_scale 1 holds faces and text, 4 is the paper's, 0 is off: *larger* pulls *less*.
 - **SUPIR Tiles**: bypass it (Ctrl+B) for small pictures."""
 
-INSTANTIR_LINES = f"""- **InstantIR** into **models/model_patches**: **adapter.pt**, **aggregator.pt** and \
-**previewer_lora_weights.bin** from [InstantX/InstantIR]({INSTANTIR_PAGE}).
-- **DINOv2-large** into **models/clip_vision**: **model.safetensors** from \
-[facebook/dinov2-large]({DINO_PAGE}). Another name will do: choose it in **Load CLIP Vision**."""
-
-INSTANTIR_FILES = f"""## Files to download
-
-- **SDXL** into **models/checkpoints**: **sd_xl_base_1.0_0.9vae.safetensors**, 6.9 GB, from \
-[stabilityai]({SDXL_PAGE}); any other SDXL checkpoint will do.
-{INSTANTIR_LINES}
-
-Press **R** when the files are there, and choose them in the loaders."""
-
-INSTANTIR = f"""# Restore with InstantIR
-
-1. Choose the photograph in **Load Image**.
-2. Run. The prompts are the published ones, for any picture; what it shows may go into **caption**.
-
-At every step InstantIR looks at a preview of its result and corrects itself by the damaged picture. The \
-previews of all steps are shown.
-
-{INSTANTIR_FILES}
-
-## What to turn first
-
-- **cfg**: 7 as published; 3 to 5 where skin and texture look too smooth.
-- **preview_start** 0.1 to 0.4: closer to the picture.
-- **scale**: size of the result."""
-
-CREATIVE = f"""# Creative restoration
-
-Up to **creative_start** the damaged picture is followed, after it the **caption** decides: here the hair \
-turns red.
-
-1. Choose the photograph in **Load Image**.
-2. Write into **caption** what the picture should show.
-3. Run.
-
-{INSTANTIR_FILES}
-
-## What to turn first
-
-- **creative_start**: less leaves more to the prompt; 0.6 to 0.8 also helps against local distortion.
-- **cfg**: more follows the prompt more."""
-
-INSTANTIR_4K = f"""# InstantIR at any size, in tiles
-
-The example of 768 pixels becomes 3072; a picture of 1024 becomes 4096. Each tile has its own preview; what \
-DINOv2 perceives is of the whole picture.
-
-1. Choose the picture in **Load Image**.
-2. Run. Time grows with the number of tiles, memory hardly.
-
-{INSTANTIR_FILES}
-
-## What to turn first
-
-- **tile** and **overlap** in **SUPIR Tiles**: 0 is automatic, and shown on the node when it runs. Less memory with a \
-tile of 768, fewer seams with more overlap."""
-
-BOTH = f"""# SUPIR and InstantIR
-
-Both restore the same picture with the same SDXL model. To save the time of one, mute its Save Image (Ctrl+M).
-
-{FILES}
-{INSTANTIR_LINES}"""
-
-COMPARISON = f"""# Which one for this picture?
-
-One sheet, saved in **output/SUPIR**: the picture as it was, Real-ESRGAN, **SUPIR** and **InstantIR**, and below \
-them the details in which they differ most.
-
-1. Choose the photograph in **Load Image**, and write what it shows into the two **caption** fields.
-2. Run.
-
-Real-ESRGAN takes seconds and invents little; where it is enough, use it.
-
-{FILES}
-{INSTANTIR_LINES}
-- **Real-ESRGAN** into **models/upscale_models**: **RealESRGAN_x4plus.safetensors** from \
-[Comfy-Org]({UPSCALER_PAGE}); any other upscaler will do.
-
-For whole folders, tables and a page to look at: **supir evaluate**."""
-
 NOTES: dict[str, tuple[str, int]] = {
     "restore": (RESTORE, 570),
     "restore_captioned": (RESTORE_CAPTIONED, 700),
@@ -375,11 +264,7 @@ NOTES: dict[str, tuple[str, int]] = {
     "per_tile_prompts": (PER_TILE, 550),
     "custom_sampling": (CUSTOM, 465),
     "easycache": (EASY_CACHE, 440),
-    "instantir_restore": (INSTANTIR, 570),
-    "instantir_creative": (CREATIVE, 555),
-    "instantir_4k_tiles": (INSTANTIR_4K, 520),
-    "supir_and_instantir": (BOTH, 445),
-    "comparison": (COMPARISON, 585),
+    **INSTANTIR_NOTES,
     "demo": (DEMO, 355),
     "stage 1": (STAGE_1, 100),
     "caption": (CAPTION, 110),
