@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from itertools import islice
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -34,7 +35,11 @@ SPREAD = (-16, -0.5)
 those of one type of 16 bits that are read as the other, eight times that, or an eighth."""
 
 TOGETHER = 256
-"""Tensors that are looked at together, as each call of PyTorch costs more than its work on so few numbers."""
+"""Tensors that are looked at together, as each call costs more than its work on so few numbers. The calls are NumPy's: PyTorch would
+share them out among threads, and wait for these where other programs have the cores."""
+
+FIRST = 64
+"""Numbers of a matrix by which its spread is judged."""
 
 ZEROS_ALLOWED = (PREVIEWER, ADAPTER)
 """Kinds that may have branches which were never trained."""
@@ -141,16 +146,18 @@ class Sample(NamedTuple):
     dtype: torch.dtype
     matrix: bool
     numbers: int
-    blocks: Tensor
+    blocks: np.ndarray
 
     @classmethod
     def of(cls, key: str, tensor: Tensor) -> Sample:
-        """Take the blocks."""
-        bits, numbers = tensor.detach().reshape(-1).view(FLOATS[tensor.dtype].kind), tensor.numel()
+        """Take the blocks. They are copies, so that nothing else of the tensor stays in memory."""
+        bits, numbers = tensor.detach().reshape(-1).view(FLOATS[tensor.dtype].kind).numpy(), tensor.numel()
         if numbers > WHOLE:
-            blocks = bits.unfold(0, BLOCK, numbers // MOST).clone()  # holds nothing else of it in memory
+            apart = numbers // MOST
+            blocks = bits[: MOST * apart].reshape(MOST, apart)[:, :BLOCK].copy()
         else:
-            blocks = torch.constant_pad_nd(bits, (0, -numbers % BLOCK)).view(-1, BLOCK)
+            blocks = np.zeros((-(-numbers // BLOCK), BLOCK), bits.dtype)
+            blocks.reshape(-1)[:numbers] = bits
         return cls(key, tensor.dtype, tensor.ndim >= 2, numbers, blocks)
 
 
@@ -190,8 +197,8 @@ FLOATS = {
 
 def magnitudes(samples: Sequence[Sample]) -> list[list[int]]:
     """The largest magnitude in each block of each sample, as bits; they are of one type."""
-    bits = torch.cat([sample.blocks for sample in samples])
-    highest = iter(bits.bitwise_and_(FLOATS[samples[0].dtype].magnitude).amax(1).tolist())
+    bits = np.concatenate([sample.blocks for sample in samples])
+    highest = iter(np.bitwise_and(bits, FLOATS[samples[0].dtype].magnitude, out=bits).max(1).tolist())
     return [list(islice(highest, len(sample.blocks))) for sample in samples]
 
 
@@ -199,16 +206,21 @@ def senseless(samples: Sequence[Sample]) -> list[Lost]:
     """The matrices of one type of 16 bits whose first numbers spread as no weights do."""
     if not samples:
         return []
-    numbers = torch.stack([sample.blocks[0] for sample in samples]).view(samples[0].dtype).float().abs()
-    some = numbers > 0
-    logarithms = torch.where(some, numbers, 1.0).log2()
-    spreads = logarithms.sum(1) / some.sum(1) - numbers.amax(1).log2()
-    sound = ((spreads > SPREAD[0]) & (spreads < SPREAD[1])) | ~some.any(1)
-    return [
-        Lost(sample.key, sample.dtype, sample.numbers, zeros=False)
-        for sample, fine in zip(samples, sound.tolist(), strict=True)
-        if not fine
-    ]
+    dtype = samples[0].dtype
+    bits = np.stack([sample.blocks[0, :FIRST] for sample in samples]) & FLOATS[dtype].magnitude
+    (some,) = bits.any(1).nonzero()
+    numbers = as_floats(bits[some], dtype)
+    logarithms = np.log2(np.where(numbers, numbers, 1))
+    spreads = logarithms.sum(1) / np.count_nonzero(numbers, 1) - np.log2(numbers.max(1))
+    odd = [samples[at] for at in some[(spreads <= SPREAD[0]) | (spreads >= SPREAD[1])]]
+    return [Lost(sample.key, dtype, sample.numbers, zeros=False) for sample in odd]
+
+
+def as_floats(bits: np.ndarray, dtype: torch.dtype) -> np.ndarray:
+    """Floats of 16 bits from their bits, as float32, whose upper half bfloat16 is."""
+    if dtype == torch.bfloat16:
+        return (bits.astype(np.uint32) << 16).view(np.float32)
+    return bits.view(np.float16).astype(np.float32)
 
 
 def _longest_run_of_zeros(values: Iterable[float]) -> int:
