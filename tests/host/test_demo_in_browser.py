@@ -3,6 +3,7 @@
 One page at a time in a process.
 """
 
+import json
 import re
 import time
 
@@ -18,6 +19,15 @@ SECONDS = 400
 SHOWN = """text => document.body.innerText.includes(text)
     || [...document.querySelectorAll("textarea")].some(area => area.value.includes(text))"""
 """Whether the page shows a text."""
+
+LABELS_OF_SIZE = """() => {
+    const node = LiteGraph.createNode("SupirSize");
+    app.graph.add(node);
+    for (const [name, chosen] of [["by", "exact"], ["shrink_first", "factor"]])
+        node.widgets.find(widget => widget.name === name).value = chosen;
+    return node.widgets.map(widget => widget.label);
+}"""
+JAPANESE = ROOT / "locales" / "ja" / "nodeDefs.json"
 
 
 def test_the_demo_runs_from_the_template_browser_to_its_picture(open_browser, server, screenshots):
@@ -54,7 +64,7 @@ def test_an_error_shows_the_text_of_the_help_page(open_browser):
         browser.page.wait_for_function(SHOWN, arg=text, timeout=SECONDS * 100)
 
 
-def test_help_is_in_the_language_of_the_frontend(open_browser, server, screenshots):
+def test_help_and_the_fields_of_a_choice_are_in_the_language_of_the_frontend(open_browser, server, screenshots):
     page_of_help = page_of("SupirRestore", "ja").read_text(encoding="utf-8")
     first_tip = re.findall(r"^- (\w+)", page_of_help, re.MULTILINE)[0]
     server.post("/settings/Comfy.Locale", "ja")
@@ -68,5 +78,9 @@ def test_help_is_in_the_language_of_the_frontend(open_browser, server, screensho
             browser.ask("rightSidePanel", "store.openPanel('info')")
             browser.page.wait_for_function(SHOWN, arg=first_tip, timeout=SECONDS * 100)
             browser.page.screenshot(path=screenshots / "help_in_japanese.png")
+            labels = browser.page.evaluate(LABELS_OF_SIZE)
+            shown = json.loads(JAPANESE.read_text(encoding="utf-8"))["SupirSize"]["inputs"]
+            names = ["by", "by_width", "by_height", "by_fit", "shrink_first", "shrink_first_factor"]
+            assert labels == [shown[name]["name"] for name in names]
     finally:
         server.post("/settings/Comfy.Locale", "en")

@@ -83,7 +83,7 @@ def test_a_translated_page_has_the_rows_messages_and_pictures_of_the_english_one
 def test_a_translated_page_calls_inputs_and_outputs_as_the_canvas_does(pack, language):
     for name, texts in node_texts(language).items():
         page = read(name, language)
-        shown = [(key, said["name"]) for key, said in texts["inputs"].items()]
+        shown = [(given.id, texts["inputs"][given.id]["name"]) for given in pack[name].GET_SCHEMA().inputs]
         outputs = pack[name].GET_SCHEMA().outputs
         shown += [(outputs[int(key)].display_name, said["name"]) for key, said in texts["outputs"].items()]
         for key, label in shown:

@@ -43,6 +43,17 @@ def inputs_of(node: NodeInfo) -> dict[str, list[Any]]:
     return {**node["input"].get("required", {}), **node["input"].get("optional", {})}
 
 
+def fields_of(node: NodeInfo) -> dict[str, list[Any]]:
+    """The inputs that a node has while something is chosen in another, by both names, with a dot between."""
+    choices = ((name, choice) for name, given in inputs_of(node).items() for choice in given[1].get("options", []))
+    return {
+        f"{name}.{field}": given
+        for name, choice in choices
+        if isinstance(choice, dict)
+        for field, given in inputs_of({"input": choice["inputs"]}).items()
+    }
+
+
 def english(node: NodeInfo) -> dict[str, Any]:
     """What the English locale says of a node."""
     outputs = zip(node["output_name"], node["output_tooltips"], strict=True)
@@ -50,8 +61,8 @@ def english(node: NodeInfo) -> dict[str, Any]:
         "display_name": node["display_name"],
         "description": node["description"],
         "inputs": {
-            name: {"name": name.replace("_", " "), "tooltip": given[1]["tooltip"]}
-            for name, given in inputs_of(node).items()
+            name.replace(".", "_"): {"name": name.split(".")[-1].replace("_", " "), "tooltip": given[1]["tooltip"]}
+            for name, given in (inputs_of(node) | fields_of(node)).items()
         },
         "outputs": {str(number): {"name": name, "tooltip": tooltip} for number, (name, tooltip) in enumerate(outputs)},
     }
