@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 from torch import Tensor
 
 from ..evaluation.degradation import SETTINGS, degrade
 from ..evaluation.metrics import gmsd, psnr
+from ..evaluation.sheet import draw_sheet
 from ..files.checkpoint import sha256
-from ..files.convert import to_image, to_tensor
+from ..files.convert import to_tensor
 from ..files.metadata import Label
 from ..files.pictures import read_picture, write_picture
 from ..restoration.canvas import Restored, resize
@@ -52,9 +52,6 @@ DAMAGES = {"noise": ("noise 40", "sr4_noise"), "mixture": ("blur, noise, JPEG", 
 """Folder, name and setting of what is shown, what the demo weights do best first."""
 
 SCALE = 4
-TITLE, FONT = 0.055, 0.04
-"""Heights in sides of a picture: of the line above it, and of its letters."""
-
 DEMO_SETTINGS = PRESETS["demo"]
 
 
@@ -116,21 +113,24 @@ def run_demo(folder: Path, seed: int = 0) -> Demonstration:
     label = Label(
         settings.method, asdict(settings), CAPTION, {"scale": SCALE}, {file.name: sha256(file) for file in model.files}
     )
-    files, distances, rows = [], {}, []
+    files, distances, panels = [], {}, []
     for name, picture in damaged.items():
         restored = restore(model, picture, settings, scale=SCALE, caption=CAPTION)
         files += _write(folder / name, picture, restored, label)
         enlarged = resize(picture, (SCALE * picture.shape[2], SCALE * picture.shape[3]))
         made = {"enlarged": enlarged, "stage 1": restored.stage1, "restored": restored.image}
-        title, row = DAMAGES[name][0], made
-        if original is not None:
-            measured = {kind: (psnr(shown, original), gmsd(shown, original)) for kind, shown in made.items()}
-            distances |= {f"{title}: {kind}": distance for kind, distance in measured.items()}
-            row = {f"{kind}: {measured[kind][0]:.1f} dB": shown for kind, shown in made.items()}
-            row["original"] = original
-        rows.append(to_tensor(draw_row(row, title)))
+        title = DAMAGES[name][0]
+        measured = (
+            {} if original is None else {kind: (psnr(p, original), gmsd(p, original)) for kind, p in made.items()}
+        )
+        distances |= {f"{title}: {kind}": distance for kind, distance in measured.items()}
+        decibels = {kind: f": {distance[0]:.1f} dB" for kind, distance in measured.items()}
+        panels += [(f"{title}, {kind}{decibels.get(kind, '')}", shown) for kind, shown in made.items()]
+        panels += [] if original is None else [("original", original)]
     files.append(folder / "side_by_side.png")
-    write_picture(files[-1], torch.cat(rows, dim=2)[0], label)
+    columns = len(panels) // len(damaged)
+    sheet = draw_sheet([shown[0] for _, shown in panels], [name for name, _ in panels], details=0, columns=columns)
+    write_picture(files[-1], sheet[0], label)
     return Demonstration(files, distances)
 
 
@@ -154,16 +154,3 @@ def _write(folder: Path, damaged: Tensor, restored: Restored, label: Label) -> l
     for name, (picture, its_label) in pictures.items():
         write_picture(folder / name, picture[0], its_label)
     return [folder / name for name in pictures]
-
-
-def draw_row(pictures: Mapping[str, Tensor], title: str = "", side: int = 512) -> Image.Image:
-    """Pictures ``(1, 3, H, W)`` beside each other, ``side`` wide and high, each under its name; the title comes first."""
-    height = round(TITLE * side)
-    drawn = Image.new("RGB", (side * len(pictures), side + height), "white")
-    draw, font = ImageDraw.Draw(drawn), ImageFont.load_default(FONT * side)
-    for number, (name, picture) in enumerate(pictures.items()):
-        panel = to_image(picture[0]).resize((side, side), Image.Resampling.LANCZOS)
-        drawn.paste(panel, (number * side, height))
-        text = f"{title}, {name}" if title and not number else name
-        draw.text((number * side + height // 4, height // 2), text, "black", font, anchor="lm")
-    return drawn

@@ -179,7 +179,7 @@ def test_the_demo_shows_noise_first_and_then_the_mixture(demo_model, tmp_path, m
     each = {"damaged.png": (128, 128), "stage1.png": (512, 512), "restored.png": (512, 512)}
     assert sizes == {
         **{f"{damage}/{name}": size for damage in ("noise", "mixture") for name, size in each.items()},
-        "side_by_side.png": (2048, 1080),
+        "side_by_side.png": (2088, 1140),
     }
     assert "supir.seed" in read_label(folder / "noise" / "restored.png")
 
@@ -287,5 +287,5 @@ def test_without_scikit_image_the_demo_restores_the_picture_of_the_repository(ru
     monkeypatch.setitem(sys.modules, "skimage", None)
     monkeypatch.setattr("supir_core.command.demo.DEMO_SETTINGS", preset("fidelity", steps=1))
     assert run("demo", "-o", tmp_path / "demo")[0] == 0
-    assert Image.open(tmp_path / "demo" / "side_by_side.png").size == (1536, 540)
+    assert Image.open(tmp_path / "demo" / "side_by_side.png").size == (1568, 574)
     assert "scikit-image is not installed" in caplog.text

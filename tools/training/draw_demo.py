@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from PIL import Image
+from torch import Tensor
 
 from supir_core.command.demo import (
     CAPTION,
@@ -18,11 +19,12 @@ from supir_core.command.demo import (
     DEMO_SETTINGS,
     SCALE,
     demo_photograph,
-    draw_row,
     load_demo_model,
 )
 from supir_core.evaluation.degradation import SETTINGS, degrade
 from supir_core.evaluation.metrics import psnr
+from supir_core.evaluation.sheet import draw_sheet
+from supir_core.files.convert import to_image
 from supir_core.restoration.canvas import resize
 from supir_core.restoration.denoiser import LinearSchedule
 from supir_core.supir.model import SupirModel
@@ -47,7 +49,7 @@ def restored(model: SupirModel, name: str, setting: str) -> Image.Image:
     enlarged = resize(damaged, (original.shape[2], original.shape[3]))
     made = {"enlarged": enlarged, "stage 1": result.stage1, "restored": result.image}
     named = {f"{kind}: {psnr(picture, original):.1f} dB": picture for kind, picture in made.items()}
-    return draw_row({**named, "original": original}, name, PANEL)
+    return draw({**named, f"original, {name}": original}, PANEL)
 
 
 def knob(model: SupirModel, settings: Mapping[str, Settings]) -> Image.Image:
@@ -57,7 +59,12 @@ def knob(model: SupirModel, settings: Mapping[str, Settings]) -> Image.Image:
     shown = {"enlarged": resize(damaged, (side, side))}
     for name, chosen in settings.items():
         shown[name] = restore(model, damaged, chosen, scale=SCALE, caption=CAPTION).image
-    return draw_row(shown, side=PANEL // 2)
+    return draw(shown, PANEL // 2)
+
+
+def draw(pictures: Mapping[str, Tensor], width: int) -> Image.Image:
+    """Pictures ``(1, 3, H, W)`` beside each other under their names."""
+    return to_image(draw_sheet([picture[0] for picture in pictures.values()], [*pictures], details=0, width=width)[0])
 
 
 def main() -> None:
