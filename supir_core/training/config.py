@@ -87,6 +87,7 @@ class TrainingConfig(Checked):
     captions: str = knob("required", "Whether every picture needs a caption.", choices=("required", "optional"))
     factor: int = knob(4, "How many times smaller the damaged pictures are before they are enlarged again.", **COUNT)
     hardest_share: float = knob(0.0, "Of pictures damaged by the paper's hardest test, not at random.", **SHARE)
+    lighter_share: float = knob(0.0, "Of pictures damaged by one of the paper's other tests.", **SHARE)
     drop_text: float = knob(0.1, "Share of rows without any text.", **SHARE)
     drop_caption: float = knob(0.1, "Share of rows with the quality words alone.", **SHARE)
     drop_picture: float = knob(0.15, "Share of rows for which DINOv2 sees no picture.", **SHARE)

@@ -33,12 +33,16 @@ from .config import TrainingConfig
 CROP, ROW = 0, 1
 """Streams of random numbers: those of crop and damage, and those of text, noise and noise level."""
 
+*LIGHTER, HARDEST = SETTINGS
+"""The paper's tests by name."""
+
 CACHE_KEY = (
     "side",
     "crop_least",
     "crop_most",
     "factor",
     "hardest_share",
+    "lighter_share",
     "seed",
     "sdxl",
     "supir",
@@ -171,11 +175,11 @@ class Samples:
         return crop.flip(-1) if random.random() < 0.5 else crop
 
     def _damage(self, clean: Tensor, random: np.random.Generator) -> Tensor:
-        config = self.config
-        if random.random() < config.hardest_share:
-            small = degrade(
-                clean, replace(SETTINGS["blur_sr4_noise_jpeg"], factor=config.factor), int(random.integers(1 << 30))
-            )
+        config, draw = self.config, random.random()
+        if draw < config.hardest_share + config.lighter_share:
+            test = SETTINGS[HARDEST if draw < config.hardest_share else LIGHTER[random.integers(len(LIGHTER))]]
+            factor = test.factor * config.factor // SETTINGS[HARDEST].factor
+            small = degrade(clean, replace(test, factor=factor), int(random.integers(1 << 30)))
         else:
             small = degrade_at_random(clean, random, config.factor)
         return enlarged(small, (config.side, config.side))

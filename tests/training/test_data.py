@@ -1,6 +1,7 @@
 """What is drawn for training, and what is said of folders and files that do not serve."""
 
 import shutil
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
@@ -10,12 +11,13 @@ from PIL import Image
 
 from supir_core.command import cli
 from supir_core.command.demo import SUPIR_FILE, WEIGHTS
+from supir_core.evaluation.degradation import SETTINGS, degrade, enlarged
 from supir_core.files.checkpoint import open_checkpoint
 from supir_core.files.errors import UnsupportedCheckpointError
 from supir_core.files.kinds import DR_ENCODER, SUPIR
 from supir_core.files.pictures import UnreadablePictureError
 from supir_core.training.config import as_toml, read_config
-from supir_core.training.data import Samples
+from supir_core.training.data import LIGHTER, Samples
 from supir_core.training.loop import ahead
 from supir_core.training.run import STAGES, train
 
@@ -62,6 +64,18 @@ def test_text_is_dropped_as_often_as_asked(config):
 def test_a_negative_row_learns_what_is_damaged(config):
     sample = samples(config, negative_share=1.0).sample(0)
     assert torch.equal(sample.tensors["clean"], sample.tensors["damaged"])
+
+
+def test_lighter_damage_is_that_of_the_papers_other_tests(config):
+    drawn = samples(config, lighter_share=1.0, negative_share=0.0)
+    quiet = {name: SETTINGS[name] for name in ("sr4", "sr8", "blur_sr4")}
+    seen = Counter()
+    for number in range(40):
+        clean, damaged = (drawn.sample(number).tensors[name][None] for name in ("clean", "damaged"))
+        exact = [name for name in quiet if torch.equal(enlarged(degrade(clean, quiet[name]), clean.shape[2:]), damaged)]
+        seen[exact[0] if exact else "sr4_noise"] += 1
+    assert set(seen) == set(LIGHTER)
+    assert min(seen.values()) >= 4, seen
 
 
 def test_a_negative_row_learns_a_bad_picture_where_there_are_some(config, tmp_path):
