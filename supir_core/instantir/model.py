@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from ..files.checkpoint import Checkpoint, open_checkpoint
 from ..files.kinds import ADAPTER, AGGREGATOR, PREVIEWER, SDXL
 from ..sdxl.config import UNetConfig, without_prefix
-from ..sdxl.memory import vae_dtype
-from ..sdxl.model import WEIGHTS, SdxlModel, build, defaults, load_text, load_unet, load_vae, open_vae
+from ..sdxl.memory import defaults, vae_dtype
+from ..sdxl.model import SdxlModel, build, load_text, load_unet, load_vae, open_vae, seams_for
 from ..sdxl.text import load_tokenizer
 from .aggregator import Aggregator
 from .denoiser import Networks
@@ -80,16 +80,18 @@ def load_instantir(
         vae: file with SDXL's VAE, in place of the checkpoint's.
 
     Raises:
+        ValueError: there is no such device, precision, ``memory`` or ``weights``.
         UnsupportedCheckpointError: a file is not what it should be, or does not fit the SDXL model.
         FileNotFoundError: a file is missing.
         OSError: the tokenizer or DINOv2 is missing.
     """
     device, dtype = defaults(device, dtype)
+    seams = seams_for(weights, memory)
     paths, kinds = (sdxl, adapter, aggregator, previewer), (SDXL, ADAPTER, AGGREGATOR, PREVIEWER)
     opened = [open_checkpoint(path, kind) for path, kind in zip(paths, kinds, strict=True)]
     base = opened[0]
     autoencoder = open_vae(vae, base)
-    unet = load_unet(base, dtype, **WEIGHTS[weights])
+    unet = load_unet(base, dtype, **seams)
     image = load_adapter(opened[1], unet.config, dtype)
     return InstantIRModel(
         unet=unet,
@@ -100,8 +102,8 @@ def load_instantir(
         memory=memory,
         adapter=image,
         previewer=load_previewer(opened[3], unet.config, image.image_proj.config, dtype),
-        aggregator=load_aggregator(opened[2], unet.config, dtype, **WEIGHTS[weights]),
-        dino=load_dino(dino, dtype),
+        aggregator=load_aggregator(opened[2], unet.config, dtype, **seams),
+        dino=load_dino(dino, dtype, image.image_proj.config.feature_width),
     )
 
 
@@ -165,10 +167,10 @@ def _renamed(tensors: dict[str, Tensor], module: nn.Module, name: Callable[[str]
 
 def _with_alphas(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """Alphas multiplied into the upper halves of their branches."""
-    alphas = {key: tensors.pop(key).item() for key in list(tensors) if key.endswith(".alpha")}
-    for key, alpha in alphas.items():
+    for key in [key for key in tensors if key.endswith(".alpha")]:
         up = key.removesuffix("alpha") + "up.weight"
-        tensors[up] = tensors[up] * alpha
+        if up in tensors and tensors[key].numel() == 1:  # else it stays, and is named as unexpected
+            tensors[up] = tensors[up] * tensors.pop(key).item()
     return tensors
 
 

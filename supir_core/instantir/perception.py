@@ -12,6 +12,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from ..files.convert import to_image
@@ -42,22 +43,31 @@ def no_picture(pixels: Tensor) -> Tensor:
     return torch.zeros_like(pixels[:1])
 
 
-def load_dino(source: str | Path | None = None, dtype: torch.dtype = torch.float32) -> nn.Module:
+def load_dino(
+    source: str | Path | None = None, dtype: torch.dtype = torch.float32, width: int | None = None
+) -> nn.Module:
     """DINOv2, from a folder in transformers' layout or from the hub.
 
-    Its table of positions is resized here as the released code does at every call, which other versions of
+    ``width`` is how many channels its features must have. Its table of positions is resized here as the released code does at every call, which other versions of
     transformers do a little differently.
 
     Raises:
-        DinoNotFoundError: it is in neither place, or the folder holds another model.
+        DinoNotFoundError: it is in neither place, or the folder holds another model or damaged weights.
     """
     from transformers import AutoConfig, Dinov2Model
 
     name = str(source or DINO)
     try:
-        kind = AutoConfig.from_pretrained(name).model_type
-        if kind != "dinov2":
-            raise DinoNotFoundError(f'"{name}": expected DINOv2 without registers ({DINO}), this is {kind}')
+        config = AutoConfig.from_pretrained(name)
+        if config.model_type != "dinov2":
+            raise DinoNotFoundError(
+                f'"{name}": expected DINOv2 without registers ({DINO}), this is {config.model_type}'
+            )
+        if width not in (None, config.hidden_size):
+            raise DinoNotFoundError(
+                f'"{name}": expected DINOv2 with features of {width} channels, as the adapter reads them, this has '
+                f"{config.hidden_size}; for InstantIR's published files take {DINO}"
+            )
         loaded: Any = Dinov2Model.from_pretrained(name, dtype=dtype, output_loading_info=True)
     except DinoNotFoundError:
         raise
@@ -67,6 +77,8 @@ def load_dino(source: str | Path | None = None, dtype: torch.dtype = torch.float
             f"Hugging Face hub answers for. Get {DINO} with `supir download dinov2 -o DIR` and name its folder "
             "(--dino DIR/dinov2-large on the command line)"
         ) from error
+    except (SafetensorError, RuntimeError) as error:
+        raise DinoNotFoundError(f'"{name}": its weights cannot be read ({error}); download {DINO} again') from error
     model, info = loaded
     if info["missing_keys"]:
         missing = ", ".join(sorted(info["missing_keys"])[:3])

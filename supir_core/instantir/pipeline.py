@@ -16,7 +16,7 @@ from ..restoration.frames import Frame, restore_each
 from ..restoration.knobs import SCALE
 from ..restoration.noise import start_latent
 from ..restoration.progress import Progress, Report, sample_in_tiles, silent
-from ..restoration.prompts import encode_prompts
+from ..restoration.prompts import as_captions, encode_prompts
 from ..restoration.retry import SMALLEST_TILE, fitting_tiles, with_smaller_tiles
 from ..restoration.strength import start_from
 from ..sdxl.conditioning import Conditioning
@@ -66,18 +66,20 @@ def restore_instantir(
         ValueError: the picture is not of such a form, or there are several captions.
         NotFiniteError: a stage gave values that are not finite.
     """
-    settings = (settings or InstantSettings()).seeded(seed)
-    captions = [caption] if isinstance(caption, str) else list(caption) or [""]
+    settings = InstantSettings.require(InstantSettings() if settings is None else settings).seeded(seed)
+    captions = as_captions(caption)
     if len(captions) > 1:
         raise ValueError(f"got {len(captions)} captions, but InstantIR takes one for the whole picture; give one")
     picture, back = as_tensor(picture)
     canvas = plan_canvas(picture, settings, scale, size, model.min_side)
-    (positive,), negative = encode_prompts(model.encode_texts, captions, settings.positive, settings.negative)
 
     def restore_frame(picture: Tensor, settings: InstantSettings, frame: Frame) -> Restored:
         return restore_one(model, picture, settings, canvas, (negative, positive), frame.report(callback or silent))
 
-    return Restored(*map(back, restore_each(picture, settings, restore_frame)))
+    with model.lock:
+        (positive,), negative = encode_prompts(model.encode_texts, captions, settings.positive, settings.negative)
+        restored = restore_each(picture, settings, restore_frame)
+    return Restored(*map(back, restored))
 
 
 def restore_one(
@@ -133,7 +135,7 @@ def perceive_pair(model: InstantIRModel, picture: Tensor) -> tuple[Tensor, Tenso
 
 def sample(denoiser: InstantDenoiser, sigmas: Tensor, settings: InstantSettings, report: Report) -> Tensor:
     """Sample the restored latent, shaped as ``denoiser.z_lq``."""
-    z_lq = denoiser.z_lq
+    denoiser, z_lq = denoiser.anew(), denoiser.z_lq  # an attempt that memory broke off leaves its previews
     start = partial(start_from, z_lq) if settings.start == "picture" or settings.strength < 1 else start_latent
     end_step = denoiser.correction.end_step
     return sample_in_tiles(denoiser, sample_ddpm, start, z_lq, sigmas, settings, report, end_step)

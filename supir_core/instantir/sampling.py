@@ -94,12 +94,15 @@ class Control:
     preview_end: float = 1.0
 
     def __post_init__(self) -> None:
-        """Refuse shares outside of the sampling, and a negative strength."""
-        if self.strength < 0:
+        """Refuse shares outside of the sampling or in the wrong order, and a negative strength."""
+        if not self.strength >= 0:  # NaN too
             raise ValueError(f"the control strength must be at least 0, got {self.strength}")
         for name in ("start", "end", "preview_start", "preview_end"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"control {name} must be within 0 to 1, got {getattr(self, name)}")
+        for name, start, end in (("", self.start, self.end), ("preview_", self.preview_start, self.preview_end)):
+            if start > end:
+                raise ValueError(f"control {name}start must be at most {name}end ({end}), got {start}; swap them")
 
     def strength_at(self, step: int, steps: int) -> float:
         """Strength of the residuals at a step."""

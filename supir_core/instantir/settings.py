@@ -80,6 +80,11 @@ class InstantSettings(CommonSettings):
         choices=knobs(CommonSettings)["color_fix"].choices,
     )
 
+    def __post_init__(self) -> None:
+        """Refuse what cannot work, shares in the wrong order too."""
+        super().__post_init__()
+        _ = self.schedule_of_control
+
     def sigmas(self) -> Tensor:
         """The noise levels, ``(steps + 1,)``."""
         return truncated(instantir_sigmas, self.steps, self.strength, MOST_STEPS)

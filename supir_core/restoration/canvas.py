@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Iterable
+from numbers import Integral
 from typing import NamedTuple
 
 import torch
@@ -55,7 +57,7 @@ class Canvas(NamedTuple):
         factor = max(1.0, min(wanted, LONGEST_SIDES * min_side / max(target)))
         if factor < wanted:
             log.warning(
-                "a thin picture of %dx%d pixels is worked on with a short side of %d pixels, not %d, which would take %.0f "
+                "a thin picture of %dx%d pixels is worked on with a short side of %d pixels, not %d, which would take %.3g "
                 "megapixels",
                 *(*reversed(target), round(min(target) * factor), min_side, math.prod(target) * wanted**2 / 1e6),
             )
@@ -125,9 +127,10 @@ def target_size(
         sides = picture.shape[2:] if isinstance(picture, Tensor) else picture
         height, width = (max(1, round(side * scale)) for side in sides)
         return height, width
-    if len(size) != 2 or not all(isinstance(side, int) and side > 0 for side in size):
-        raise ValueError(f"size must be (height, width) in whole pixels above 0, got {size}")
-    return size
+    sides = tuple(size) if isinstance(size, Iterable) else ()
+    if len(sides) != 2 or not all(isinstance(side, Integral) and type(side) is not bool and side > 0 for side in sides):
+        raise ValueError(f"size must be (height, width) in whole pixels above 0, got {size!r}")
+    return int(sides[0]), int(sides[1])
 
 
 def middle_of(picture: Tensor, size: tuple[int, int]) -> Tensor:

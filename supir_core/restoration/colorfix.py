@@ -14,7 +14,7 @@ def fix_color(image: Tensor, reference: Tensor, mode: str = "wavelet", strength:
 
     Args:
         image: the restored picture, ``(B, 3 or 4, H, W)``; alpha is kept as it is.
-        reference: whose colours to take, usually stage 1, ``(B, 3 or 4, H, W)``.
+        reference: whose colours to take, usually stage 1, ``(B or 1, 3 or 4, H, W)``.
         mode: ``"wavelet"`` (low frequencies of the reference), ``"adain"`` (its mean and deviation), ``"none"``.
         strength: 1 the full correction, 0 none.
 
@@ -22,7 +22,7 @@ def fix_color(image: Tensor, reference: Tensor, mode: str = "wavelet", strength:
         Shaped as ``image``, in the same units, not clamped.
 
     Raises:
-        ValueError: no such mode, or the pictures differ in size.
+        ValueError: no such mode, or the pictures differ in size, number or channels.
     """
     if mode == "none":
         return image
@@ -34,8 +34,14 @@ def fix_color(image: Tensor, reference: Tensor, mode: str = "wavelet", strength:
             f"the picture is {image.shape[3]}x{image.shape[2]} but the reference is "
             f"{reference.shape[3]}x{reference.shape[2]}; resize the reference to the picture's size"
         )
+    if reference.shape[1] < 3:
+        raise ValueError(f"the reference must have 3 or 4 channels, got {reference.shape[1]}; convert it to RGB")
+    if len(reference) not in (1, len(image)):
+        raise ValueError(
+            f"got {len(reference)} references for {len(image)} pictures; give one for all, or one for each"
+        )
     color, alpha = image[:, :3], image[:, 3:]
-    fixed = fixes[mode](color, reference[:, :3])
+    fixed = fixes[mode](color, reference[:, :3].to(image))
     return torch.cat([torch.lerp(color, fixed, strength), alpha], dim=1)
 
 
@@ -65,7 +71,8 @@ def adain_color(content: Tensor, style: Tensor) -> Tensor:
 
 
 def _statistics(image: Tensor) -> tuple[Tensor, Tensor]:
-    variance, mean = torch.var_mean(image, dim=(2, 3), keepdim=True)
+    correction = min(1, image[0, 0].numel() - 1)  # one pixel deviates by 0
+    variance, mean = torch.var_mean(image, dim=(2, 3), correction=correction, keepdim=True)
     return mean, (variance + 1e-5).sqrt()
 
 

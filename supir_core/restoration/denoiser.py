@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from torch import Tensor
 
@@ -38,6 +38,13 @@ class LinearSchedule:
 
     start: float
     end: float
+
+    @classmethod
+    def of(cls, value: Any) -> Any:
+        """The schedule of two numbers, or of one for both ends; anything else as it is."""
+        if isinstance(value, (list, tuple)) and len(value) == 2:
+            return cls(*value)
+        return cls(value, value) if isinstance(value, (int, float)) else value
 
     def at(self, sigma: Sigma) -> Sigma:
         """The value at noise level ``sigma``, or at each of several."""

@@ -47,9 +47,13 @@ class Knob:
         elif isinstance(self.default, str):
             if not isinstance(value, str):
                 raise ValueError(f"{name} must be text, got {value!r}")
-        elif not all(self._holds(number) for number in _numbers(value)):
-            shown = f"{value.start:g} to {value.end:g}" if isinstance(value, LinearSchedule) else value
-            raise ValueError(f"{name} must be {self.range()}, got {shown}")
+        elif isinstance(self.default, LinearSchedule):
+            if not isinstance(value, LinearSchedule):
+                raise ValueError(f"{name} must be one number, or two for start and end, {self.range()}, got {value!r}")
+            self._check_number(name, value.start)
+            self._check_number(name, value.end)
+        else:
+            self._check_number(name, value)
 
     def range(self) -> str:
         """The values allowed, in words."""
@@ -61,14 +65,12 @@ class Knob:
     def _whole(self) -> bool:
         return self.step >= 1
 
-    def _holds(self, number: Any) -> bool:
+    def _check_number(self, name: str, number: Any) -> None:
         if isinstance(number, bool) or not isinstance(number, int if self._whole() else (int, float)):
-            return False
-        return self.least <= number <= self.most and not (self._whole() and number % self.step)
-
-
-def _numbers(value: Any) -> tuple[Any, ...]:
-    return (value.start, value.end) if isinstance(value, LinearSchedule) else (value,)
+            kind = "a whole number (int)" if self._whole() else "a number (int or float)"
+            raise ValueError(f"{name} must be {self.range()}, {kind}, got {number!r}")
+        if not self.least <= number <= self.most or (self._whole() and number % self.step):
+            raise ValueError(f"{name} must be {self.range()}, got {number}")
 
 
 def _short(number: float) -> str:
@@ -88,12 +90,16 @@ def knobs(settings: Any) -> dict[str, Knob]:
 class Checked:
     """What a dataclass of knobs begins with: it refuses values that they do not allow.
 
+    What goes from a value to another may be given as two numbers, or as one for both.
+
     Raises:
         ValueError: a value is out of its range, or not among the choices.
     """
 
     def __post_init__(self) -> None:
         for name, described in knobs(self).items():
+            if isinstance(described.default, LinearSchedule):
+                object.__setattr__(self, name, LinearSchedule.of(getattr(self, name)))
             described.check(name, getattr(self, name))
 
 

@@ -13,6 +13,18 @@ def full_prompt(caption: str, quality: str) -> str:
     return " ".join(part.strip() for part in (caption, quality) if part.strip())
 
 
+def as_captions(caption: str | Sequence[str]) -> list[str]:
+    """One caption, or several, as a list; none at all is the empty one.
+
+    Raises:
+        ValueError: it is no text.
+    """
+    captions = [caption] if isinstance(caption, str) or not isinstance(caption, Sequence) else list(caption) or [""]
+    if not all(isinstance(text, str) for text in captions):
+        raise ValueError(f'expected a caption as text, or several in a list, got {caption!r}; "" is none')
+    return captions
+
+
 def encode_prompts(
     encode: Callable[[Sequence[str]], Iterable[Encoded]],
     captions: Sequence[str],

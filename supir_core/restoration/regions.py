@@ -17,9 +17,11 @@ import torch.nn.functional as F
 from scipy import ndimage
 from torch import Tensor
 
+from ..files.convert import as_tensor
 from .canvas import Restored, resize, target_size
 from .knobs import Knob
 from .noise import SEEDS
+from .prompts import as_captions
 from .settings import CommonSettings
 
 CONTEXT = Knob(
@@ -86,13 +88,22 @@ def find_regions(
         apart: parts that do not touch, even when feathered, are regions of their own.
 
     Raises:
-        ValueError: the mask is no picture of numbers within 0 to 1.
+        ValueError: the mask is no picture of numbers within 0 to 1, or a number is out of its range.
     """
-    if mask.ndim != 2 or not 0 <= float(mask.min()) <= float(mask.max()) <= 1:
-        raise ValueError(f"a mask is (H, W) with values within 0 to 1, got {tuple(mask.shape)}")
+    CONTEXT.check("context", context)
+    FEATHER.check("feather", feather)
+    low, high = float(_shaped(mask).min()), float(mask.max())
+    if not 0 <= low <= high <= 1:  # NaN too
+        raise ValueError(f"a mask is (H, W) with values within 0 to 1, got {low:g} to {high:g}; scale it first")
     values = mask.detach().cpu().float().numpy()
     parts, count = _parts(values > 0, feather) if apart else (values > 0, int(values.any()))
     return [_region(np.where(parts == number, values, 0), context, feather) for number in range(1, count + 1)]
+
+
+def _shaped(mask: Tensor) -> Tensor:
+    if mask.ndim != 2 or not mask.numel():
+        raise ValueError(f"a mask is (H, W), got the shape {tuple(mask.shape)}; take one channel of one mask")
+    return mask
 
 
 def _parts(marked: np.ndarray, feather: int) -> tuple[np.ndarray, int]:
@@ -167,8 +178,8 @@ def restore_regions(picture: Tensor, regions: Sequence[Region], restore: Callabl
 
 def restore_masked(
     restore: Callable[..., Restored],
-    picture: Tensor,
-    mask: Tensor,
+    picture: Any,
+    mask: Any,
     settings: CommonSettings,
     *,
     scale: float = 1.0,
@@ -176,42 +187,52 @@ def restore_masked(
     caption: str | Sequence[str] = "",
     context: float = CONTEXT.default,
     feather: int = FEATHER.default,
+    seed: int | torch.Generator | None = None,
     **given: Any,
 ) -> Restored:
     """Restore what a mask marks in pictures, each region with the next seed.
 
     Args:
         restore: ``restore`` or ``restore_instantir`` with its model, such as ``partial(restore, model)``.
-        picture: ``(B, 3 or 4, H, W)`` in [0, 1].
-        mask: ``(h, w)`` in [0, 1], 1 where the pictures are restored; one of another size is resized.
+        picture: of any kind that these take.
+        mask: ``(h, w)``, 1 where the pictures are restored; see ``fit_mask``.
         settings: of the method.
         scale: by which the pictures are enlarged first, plainly.
         size: exact (height, width) instead.
         caption: what the regions show: one for all, or one for each, from the top down.
         context: see ``find_regions``.
         feather: see ``find_regions``.
+        seed: of the first region, in place of the settings' own, or a generator that draws it.
         given: what ``restore`` is told besides.
 
     Returns:
-        The pictures with their regions restored, and the pictures as they were enlarged.
+        The pictures with their regions restored, and the pictures as they were enlarged, of the kind of ``picture``.
 
     Raises:
         ValueError: the captions do not fit the regions, or the mask is none.
     """
-    enlarged = resize(picture, target_size(picture, scale, size))
+    tensor, back = as_tensor(picture)
+    settings = CommonSettings.require(settings).seeded(seed)
+    enlarged = resize(tensor, target_size(tensor, scale, size))
     regions = find_regions(fit_mask(mask, (enlarged.shape[2], enlarged.shape[3])), context, feather)
-    captions = captions_for(regions, [caption] if isinstance(caption, str) else caption)
+    captions = captions_for(regions, as_captions(caption))
 
     def one(crop: Tensor, number: int) -> Tensor:
         seeded = settings.seeded((settings.seed + number) % SEEDS)
         return restore(crop, seeded, scale=1.0, caption=captions[number], **given).image
 
-    return Restored(restore_regions(enlarged, regions, one), enlarged)
+    return Restored(back(restore_regions(enlarged, regions, one)), back(enlarged))
 
 
-def fit_mask(mask: Tensor, size: tuple[int, int]) -> Tensor:
-    """A mask ``(h, w)`` at the size of a picture."""
-    return F.interpolate(mask[None, None].float(), size, mode="bilinear", antialias=True)[0, 0].clamp_(0, 1)
+def fit_mask(mask: Any, size: tuple[int, int]) -> Tensor:
+    """A mask ``(h, w)``, a tensor, an array or a grey Pillow image, in [0, 1] or uint8, at the size of a picture.
+
+    Raises:
+        ValueError: it is of another shape.
+    """
+    mask = _shaped(mask if isinstance(mask, Tensor) else torch.from_numpy(np.array(mask)))
+    mask = mask / 255 if mask.dtype == torch.uint8 else mask.float()
+    return F.interpolate(mask[None, None], size, mode="bilinear", antialias=True)[0, 0].clamp_(0, 1)
 
 
 def captions_for(regions: Sequence[Region], captions: Sequence[str]) -> list[str]:

@@ -161,6 +161,18 @@ class CommonSettings(Checked):
     def _tile_pixels(self) -> int:
         return round(self.tile_area * 1e6)
 
+    @classmethod
+    def require(cls, settings: object) -> Self:
+        """Settings of this class, as they are.
+
+        Raises:
+            ValueError: they are another method's, or none.
+        """
+        if not isinstance(settings, cls):
+            expected = " or ".join(kind.__name__ for kind in cls.__subclasses__() or [cls])
+            raise ValueError(f"settings must be {expected}, got {type(settings).__name__}")
+        return settings
+
     def of_row(self, row: int) -> Self:
         """The settings of one picture of a batch."""
         return self if self.same_noise else replace(self, seed=(self.seed + row) % SEEDS)

@@ -118,12 +118,13 @@ def tile_grid(height: int, width: int, plan: TilePlan, shift: tuple[int, int] = 
             )
     plan = plan.fit(height, width)
     rows, columns = map(starts, (height, width), plan.window, plan.stride)
-    tiles = []
-    for top in starts(height, plan.window[0], plan.stride[0], shift[0]):
-        for left in starts(width, plan.window[1], plan.stride[1], shift[1]):
-            number = _nearest(rows, top) * len(columns) + _nearest(columns, left)
-            tiles.append(Tile(top, left, *plan.window, number))
-    return tiles
+    tops, lefts = map(starts, (height, width), plan.window, plan.stride, shift)
+    numbered = [(left, _nearest(columns, left)) for left in lefts]
+    return [
+        Tile(top, left, *plan.window, row * len(columns) + column)
+        for top, row in ((top, _nearest(rows, top)) for top in tops)
+        for left, column in numbered
+    ]
 
 
 def smooth_window(length: int, overlap: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""What memory a device has, and what an error says of it."""
+"""Where to compute and in what precision, what memory is free there, and what an error says of it."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ from torch import Tensor
 
 Free = Callable[[torch.device], int]
 """Bytes that are free on a device, the library's count or a host's."""
+
+PRECISIONS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+"""That the networks compute in."""
 
 GIB = 2**30
 
@@ -50,6 +53,25 @@ def find_device() -> torch.device:
     if hasattr(torch, "xpu") and torch.xpu.is_available():
         return torch.device("xpu")
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def defaults(device: str | torch.device | None, dtype: torch.dtype | None) -> tuple[torch.device, torch.dtype]:
+    """Where to compute, a GPU if there is one, and in what precision, float16 on a GPU.
+
+    Raises:
+        ValueError: there is no such device, or the networks cannot compute in that precision.
+    """
+    if dtype not in (None, *PRECISIONS):
+        raise ValueError(f"dtype must be {', '.join(map(str, PRECISIONS))} or None, got {dtype!r}")
+    try:
+        device = torch.device(device) if device else find_device()
+        torch.zeros(1, device=device).item()
+    except (RuntimeError, AssertionError) as error:
+        why = str(error).partition("\n")[0]
+        raise ValueError(
+            f"expected a device that is there, such as cpu, cuda, cuda:1 or mps, got {device} ({why})"
+        ) from error
+    return device, dtype or (torch.float32 if device.type == "cpu" else torch.float16)
 
 
 def vae_dtype(device: torch.device, dtype: torch.dtype) -> torch.dtype:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -20,8 +21,9 @@ from .conditioning import Conditioning
 from .config import LATENT_PIXELS, UNetConfig, VAEConfig, without_prefix
 from .float8 import FLOAT8_LAYERS, to_float8
 from .large_vae import vae_wishes
-from .memory import find_device, vae_dtype
-from .residency import Residency
+from .lock import Lock
+from .memory import defaults, vae_dtype
+from .residency import Residency, check_mode
 from .text import CLIP_G, CLIP_L, TextEncoders, load_tokenizer, text_state_dict
 from .unet import UNet
 from .vae import VAE, Encoder, from_unit, to_unit
@@ -80,6 +82,7 @@ class SdxlModel:
         device: where the networks compute.
         files: the SDXL file and the method's.
         memory: how networks share the device, one of ``residency.MODES``.
+        lock: held by a thread that restores: weights, hooks and branches come and go in the networks meanwhile.
     """
 
     unet: UNet
@@ -88,6 +91,7 @@ class SdxlModel:
     device: torch.device
     files: tuple[Path, ...]
     memory: str = field(default="auto", kw_only=True)
+    lock: Lock = field(default_factory=Lock, init=False, repr=False, compare=False)
 
     @property
     def min_side(self) -> int:
@@ -146,25 +150,20 @@ def min_side(config: UNetConfig) -> int:
     return 1024 if config.widths[0] >= SDXL_WIDTH else 64
 
 
-def defaults(device: str | torch.device | None, dtype: torch.dtype | None) -> tuple[torch.device, torch.dtype]:
-    """Where to compute, a GPU if there is one, and in what precision, float16 on a GPU.
-
-    Raises:
-        ValueError: there is no such device.
-    """
-    try:
-        device = torch.device(device) if device else find_device()
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        why = str(error).partition("\n")[0]
-        raise ValueError(
-            f"expected a device that is there, such as cpu, cuda, cuda:1 or mps, got {device} ({why})"
-        ) from error
-    return device, dtype or (torch.float32 if device.type == "cpu" else torch.float16)
-
-
 WEIGHTS = {"same": {}, "float8": {"operations": FLOAT8_LAYERS}}
 """How the weights of the networks that sample are kept: as they are computed with, or in 8 bits."""
+
+
+def seams_for(weights: str, memory: str) -> dict[str, Any]:
+    """The seams of networks whose weights are kept in a way of ``WEIGHTS``.
+
+    Raises:
+        ValueError: there is no such way, or none called ``memory``, said before anything is read.
+    """
+    check_mode(memory)
+    if weights not in WEIGHTS:
+        raise ValueError(f"weights must be {', '.join(WEIGHTS)}, got {weights!r}")
+    return WEIGHTS[weights]
 
 
 def load_sdxl(
@@ -232,6 +231,12 @@ def load_vae(checkpoint: Checkpoint, dtype: torch.dtype | None = None, **seams: 
 def load_text(checkpoint: Checkpoint, tokenizer: Any, dtype: torch.dtype | None = None) -> TextEncoders:
     """Build SDXL's text encoders."""
     keys = [key for key in checkpoint.shapes if key.startswith((CLIP_L, CLIP_G))]
+    known = checkpoint.shapes.get(CLIP_L + "embeddings.token_embedding.weight", (math.inf,))[0]
+    if len(tokenizer) > known:
+        raise UnsupportedCheckpointError(
+            f"{checkpoint.path.name}: its text encoders know {known} tokens, but the tokenizer has {len(tokenizer)}. Name the "
+            "folder of the tokenizer that belongs to it (tokenizer= in Python, --tokenizer on the command line)"
+        )
     text = build(
         checkpoint,
         lambda: TextEncoders(checkpoint.shapes, tokenizer),

@@ -23,6 +23,16 @@ MODES = ("auto", "full", "stage", "stream")
 """Keep networks while there is room; keep all; drop each after its work; that, and stream those that sample."""
 
 
+def check_mode(mode: str) -> None:
+    """Refuse what is none of ``MODES``.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if mode not in MODES:
+        raise ValueError(f"memory must be {', '.join(MODES)}, got {mode!r}")
+
+
 class WeightsTooLargeError(RuntimeError):
     """The weights that work together do not fit the device."""
 
@@ -83,8 +93,7 @@ class Residency:
     """
 
     def __init__(self, device: torch.device, mode: str = "auto", free: Free = free_bytes):
-        if mode not in MODES:
-            raise ValueError(f"memory must be {', '.join(MODES)}, got {mode!r}")
+        check_mode(mode)
         self.device, self.mode, self.free = device, mode, free
         self._kept: dict[int, Copies] = {}  # the one used longest ago comes first
         self._working: list[int] = []

@@ -18,6 +18,9 @@ from .tokens import token_chunks
 TOKENIZER = "openai/clip-vit-large-patch14"
 """Both encoders share this tokenizer; the hub's id, or any folder with its vocab.json and merges.txt."""
 
+BYTE_TOKENS = 512
+"""Tokens that every vocabulary of CLIP has: each byte, within a word and at its end."""
+
 CLIP_L = "conditioner.embedders.0.transformer.text_model."
 CLIP_G = "conditioner.embedders.1.model."
 UNUSED = re.compile(r".*\.position_ids|.*\.logit_scale")
@@ -115,7 +118,10 @@ def load_tokenizer(source: str | Path | None = None) -> Any:
 
     name = str(source or TOKENIZER)
     try:
-        return CLIPTokenizer.from_pretrained(name)
+        tokenizer = CLIPTokenizer.from_pretrained(name)
+        if len(tokenizer) < BYTE_TOKENS:  # which transformers makes of a folder without its files
+            raise ValueError(f"a vocabulary of {len(tokenizer)} tokens")
+        return tokenizer
     except (OSError, ValueError, TypeError) as error:
         raise TokenizerNotFoundError(
             f'no CLIP tokenizer at "{name}": expected a folder with vocab.json and merges.txt, or a model id that '

@@ -14,19 +14,18 @@ from ..files.checkpoint import Checkpoint, open_checkpoint
 from ..files.errors import UnsupportedCheckpointError
 from ..files.kinds import SDXL, SUPIR
 from ..sdxl.config import UNetConfig, VAEConfig, without_prefix
-from ..sdxl.memory import vae_dtype
+from ..sdxl.memory import defaults, vae_dtype
 from ..sdxl.model import (
     FIRST_STAGE,
     SDXL_WIDTH,
     UNET,
-    WEIGHTS,
     SdxlModel,
     build,
-    defaults,
     load_text,
     load_unet,
     load_vae,
     open_vae,
+    seams_for,
 )
 from ..sdxl.text import load_tokenizer
 from ..sdxl.unet import UNet
@@ -81,14 +80,16 @@ def load_model(
         vae: file with SDXL's VAE, in place of the checkpoint's.
 
     Raises:
+        ValueError: there is no such device, precision, ``memory`` or ``weights``.
         UnsupportedCheckpointError: a file is not what it should be, or the two do not fit each other.
         FileNotFoundError: a file or the tokenizer is missing.
     """
     device, dtype = defaults(device, dtype)
+    seams = seams_for(weights, memory)
     base, control = open_checkpoint(sdxl, SDXL), open_checkpoint(supir, SUPIR)
     autoencoder = open_vae(vae, base)
-    unet = load_unet(base, dtype, **WEIGHTS[weights])
-    adaptor = load_adaptor(control, dtype, **WEIGHTS[weights])
+    unet = load_unet(base, dtype, **seams)
+    adaptor = load_adaptor(control, dtype, **seams)
     _check_pair(unet, adaptor, base, control)
     return SupirModel(
         unet=unet,

@@ -17,7 +17,7 @@ from ..restoration.frames import Frame, restore_each
 from ..restoration.knobs import SCALE
 from ..restoration.noise import start_latent
 from ..restoration.progress import Progress, Report, sample_in_tiles, silent
-from ..restoration.prompts import encode_prompts
+from ..restoration.prompts import as_captions, encode_prompts
 from ..restoration.retry import SMALLEST_TILE, fitting_tiles, tile_pixels, with_smaller_tiles
 from ..restoration.strength import start_from
 from ..sdxl.conditioning import Conditioning
@@ -64,17 +64,19 @@ def restore(
             tiles.
         NotFiniteError: a stage gave values that are not finite.
     """
-    settings = (preset(settings) if isinstance(settings, str) else settings).seeded(seed)
+    settings = Settings.require(preset(settings) if isinstance(settings, str) else settings).seeded(seed)
     picture, back = as_tensor(picture)
     canvas = plan_canvas(picture, settings, scale, size, model.min_side)
-    captions = [caption] if isinstance(caption, str) else list(caption)
+    captions = as_captions(caption)
     _check_captions(captions, canvas, settings)
-    prompts = encode_prompts(model.encode_texts, captions, settings.positive, settings.negative)
 
     def restore_frame(picture: Tensor, settings: Settings, frame: Frame) -> Restored:
         return restore_one(model, picture, settings, canvas, prompts, frame.report(callback or silent))
 
-    return Restored(*map(back, restore_each(picture, settings, restore_frame)))
+    with model.lock:
+        prompts = encode_prompts(model.encode_texts, captions, settings.positive, settings.negative)
+        restored = restore_each(picture, settings, restore_frame)
+    return Restored(*map(back, restored))
 
 
 def restore_one(

@@ -1,6 +1,9 @@
 """InstantIR's files, from the command line to the picture."""
 
 import json
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -127,6 +130,12 @@ def test_alphas_scale_and_missing_pairs_are_zero(networks, model, tmp_path):
             lambda t: t.pop("unet.mid_block.resnets.0.conv1.lora_A.weight"),
             "1 missing: unet.middle_block.0.in_layers.2.down.weight",
         ),
+        (
+            lambda *given: load_previewer(*given, RESAMPLER),
+            2,
+            lambda t: t.update({"unet.mid_block.resnets.0.conv1.alpha": torch.ones(2)}),
+            "1 unexpected: unet.mid_block.resnets.0.conv1.alpha",
+        ),
     ],
 )
 def test_what_does_not_fit_is_named(load, which, damage, said, files, model, tmp_path):
@@ -188,6 +197,15 @@ def test_a_folder_without_dino_is_named(tmp_path):
         load_dino(tmp_path)
 
 
+def test_dino_of_another_width_or_damaged_is_named(files, tmp_path):
+    with pytest.raises(DinoNotFoundError, match="features of 1024 channels, as the adapter reads them, this has 48"):
+        load_dino(files[3], width=1024)
+    damaged = shutil.copytree(files[3], tmp_path / "damaged")
+    (damaged / "model.safetensors").write_bytes(b"none")
+    with pytest.raises(DinoNotFoundError, match="its weights cannot be read"):
+        load_dino(damaged)
+
+
 # --- pictures
 
 
@@ -227,11 +245,42 @@ def test_the_defaults_are_the_published_ones():
         ({"adaptive": "some"}, '"residual"'),
         ({"control_end": 2}, "within 0 to 1"),
         ({"tile": 100}, "multiple of 64"),
+        ({"control_start": 0.9, "control_end": 0.1}, r"start must be at most end \(0.1\), got 0.9"),
+        ({"preview_start": 0.9, "preview_end": 0.1}, r"preview_start must be at most preview_end \(0.1\)"),
     ],
 )
 def test_settings_that_cannot_work_are_refused(wrong, said):
     with pytest.raises(ValueError, match=said):
         InstantSettings(**wrong)
+
+
+def test_threads_take_turns_with_a_model(model):
+    picture, settings = torch.rand(1, 3, 16, 16), InstantSettings(steps=2)
+
+    def restored(seed):
+        return restore_instantir(model, picture, settings, scale=1, caption=f"a boat {seed}", seed=seed).image
+
+    expected = [restored(seed) for seed in range(3)]
+    with ThreadPoolExecutor(3) as threads:
+        assert all(map(torch.equal, threads.map(restored, range(3)), expected))
+
+
+@pytest.mark.parametrize("adaptive", ["residual", "reference"])
+def test_an_attempt_that_memory_broke_off_leaves_nothing_behind(model, monkeypatch, adaptive):
+    picture, settings = torch.rand(1, 3, 16, 32), InstantSettings(**FAST | {"steps": 3}, adaptive=adaptive)
+    expected = restore_instantir(model, picture, settings, scale=4).image
+    forward, calls = model.aggregator.forward, []
+
+    def full(*given):
+        calls.append(given)
+        if len(calls) == 4:  # at the second step
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return forward(*given)
+
+    monkeypatch.setattr(model.aggregator, "forward", full)
+    retried = restore_instantir(model, picture, replace(settings, tiles_per_call=2), scale=4).image
+    assert len(calls) > 4
+    assert torch.equal(retried, expected)
 
 
 # --- command line

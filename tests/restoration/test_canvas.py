@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -32,10 +33,16 @@ def test_a_scale_that_makes_no_sense_is_refused(scale):
         target_size(torch.rand(1, 3, 8, 8), scale)
 
 
-@pytest.mark.parametrize("size", [(0, 5), (5,), (5, 5.5), (-1, 5)])
+@pytest.mark.parametrize("size", [(0, 5), (5,), (5, 5.5), (-1, 5), 5, "55", (True, True)])
 def test_a_size_that_makes_no_sense_is_refused(size):
     with pytest.raises(ValueError, match="size must be"):
         target_size(torch.rand(1, 3, 8, 8), 1.0, size)
+
+
+def test_a_size_may_come_from_numpy():
+    size = target_size(torch.rand(1, 3, 8, 8), 1.0, np.array([5, 6]))
+    assert size == (5, 6)
+    assert {type(side) for side in size} == {int}
 
 
 def test_the_cpu_enlarges_where_the_device_cannot(monkeypatch):

@@ -42,3 +42,18 @@ def test_mistakes_are_named():
         fix_color(image, image, "lab")
     with pytest.raises(ValueError, match="reference is 10x20"):
         fix_color(image, image[..., :10])
+    with pytest.raises(ValueError, match="got 3 references for 2 pictures"):
+        fix_color(image.expand(2, -1, -1, -1), image.expand(3, -1, -1, -1))
+
+
+@pytest.mark.parametrize("mode", ["wavelet", "adain"])
+@pytest.mark.parametrize("value", [0.0, 0.5, 1.0])
+def test_flat_pictures_of_any_size_take_the_colour(mode, value):
+    for size in ((1, 1), (1, 9), (20, 20)):
+        image, reference = torch.full((2, 3, *size), value), torch.full((1, 3, *size), 0.25)
+        assert torch.allclose(fix_color(image, reference, mode), reference, atol=1e-6)
+
+
+def test_a_reference_may_be_of_another_precision():
+    image, reference = torch.rand(1, 3, 20, 20).half(), torch.rand(1, 3, 20, 20)
+    assert torch.equal(fix_color(image, reference), fix_color(image, reference.half()))

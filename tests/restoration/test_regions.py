@@ -1,9 +1,13 @@
 """Parts of a picture: cut out, restored, pasted back, and nothing else touched."""
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
-from supir_core.restoration.regions import box_mask, find_regions, restore_regions
+from supir_core import preset
+from supir_core.restoration.canvas import Restored
+from supir_core.restoration.regions import box_mask, find_regions, fit_mask, restore_masked, restore_regions
 
 
 def discs(size, places, radius):
@@ -125,3 +129,55 @@ def test_boxes_become_masks_within_the_picture():
 def test_what_is_no_mask_is_refused(mask):
     with pytest.raises(ValueError, match="a mask is"):
         find_regions(mask)
+
+
+@pytest.mark.parametrize("given", [{"context": 0.5}, {"context": float("nan")}, {"feather": -1}, {"feather": 1.5}])
+def test_a_region_without_sense_is_refused(given):
+    (name,) = given
+    with pytest.raises(ValueError, match=f"{name} must be within"):
+        find_regions(torch.ones(8, 8), **given)
+
+
+def test_masks_of_any_kind_are_taken():
+    bits = np.zeros((40, 40), np.uint8)
+    bits[10:20, 10:20] = 255
+    kinds = [bits, bits > 0, bits / 255, torch.from_numpy(bits), Image.fromarray(bits)]
+    masks = [fit_mask(kind, (40, 40)) for kind in kinds]
+    assert all(torch.equal(mask, torch.from_numpy(bits / 255).float()) for mask in masks)
+    assert fit_mask(bits // 2, (40, 40)).max() == pytest.approx(127 / 255)
+    for shape in ((1, 40, 40), (0, 40)):
+        with pytest.raises(ValueError, match=r"a mask is \(H, W\), got the shape"):
+            fit_mask(torch.ones(shape), (40, 40))
+
+
+def blackened(picture, settings, *, scale, caption, seeds):
+    seeds.append(settings.seed)
+    return Restored(torch.zeros_like(picture), picture)
+
+
+@pytest.mark.parametrize(
+    "picture",
+    [
+        Image.new("RGB", (80, 64), (10, 20, 30)),
+        np.full((64, 80, 3), 200, np.uint8),
+        torch.rand(1, 4, 64, 80).half(),
+        torch.rand(2, 3, 64, 80).double(),
+    ],
+)
+def test_pictures_of_any_kind_keep_every_bit_outside_the_mask(picture):
+    seeds = []
+    mask = discs((64, 80), [(20, 20), (40, 60)], 6)
+    restored = restore_masked(blackened, picture, mask, preset("quality"), seed=2**64 - 1, feather=0, seeds=seeds)
+    assert seeds == [2**64 - 1, 0]
+    assert type(restored.image) is type(picture)
+    before, after = (
+        kind if isinstance(kind, torch.Tensor) else torch.from_numpy(np.array(kind)).movedim(-1, 0)[None]
+        for kind in (picture, restored.image)
+    )
+    assert after.dtype == before.dtype
+    assert torch.equal(after[..., mask == 0], before[..., mask == 0])
+
+
+def test_settings_by_name_are_refused():
+    with pytest.raises(ValueError, match=r"settings must be .*Settings.*, got str"):
+        restore_masked(blackened, noise((64, 64)), torch.ones(64, 64), "quality", seeds=[])

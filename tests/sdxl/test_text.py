@@ -1,16 +1,18 @@
 """The text encoders against CLIP written out here, straight from the checkpoint's tensors."""
 
+import copy
 import sys
 
 import pytest
 import torch
 import torch.nn.functional as F
 
-from supir_core.files.checkpoint import open_checkpoint
+from supir_core.files.checkpoint import UnsupportedCheckpointError, open_checkpoint
 from supir_core.restoration.prompts import full_prompt
 from supir_core.sdxl import tokens
 from supir_core.sdxl.blocks import TextContext, timestep_embedding
 from supir_core.sdxl.conditioning import SIZE_CONDITION, Conditioning
+from supir_core.sdxl.model import load_text
 from supir_core.sdxl.text import CLIP_G, CLIP_L, TokenizerNotFoundError, load_tokenizer
 from supir_core.sdxl.tokens import mend, token_chunks
 
@@ -175,6 +177,15 @@ def test_without_ftfy_text_stays_and_the_log_says_so_once(monkeypatch, caplog):
 def test_a_missing_tokenizer_says_what_to_download(tmp_path):
     with pytest.raises(TokenizerNotFoundError, match="expected a folder"):
         load_tokenizer(tmp_path / "nowhere")
+    with pytest.raises(TokenizerNotFoundError, match="expected a folder"):
+        load_tokenizer(tmp_path)  # transformers makes a tokenizer without words of it
+
+
+def test_a_tokenizer_of_more_tokens_than_the_encoders_know_is_refused(demo_model):
+    tokenizer = copy.deepcopy(demo_model.text.tokenizer)
+    tokenizer.add_tokens(["harbour-at-dusk"])
+    with pytest.raises(UnsupportedCheckpointError, match="know 856 tokens, but the tokenizer has 857"):
+        load_text(open_checkpoint(demo_model.files[0]), tokenizer)
 
 
 def test_quality_words_follow_the_caption():

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import supir_core
-from supir_core import PRESETS, Settings, preset
+from supir_core import PRESETS, InstantSettings, Settings, load_model, preset
 from supir_core.restoration.canvas import Canvas, resize
 from supir_core.restoration.tiling import TilePlan
 from supir_core.sdxl.residency import Residency
@@ -146,6 +146,31 @@ def test_what_is_no_picture_is_refused(demo_model, shape):
 def test_settings_that_cannot_work_are_refused(change, said):
     with pytest.raises(ValueError, match=said):
         Settings(**change)
+
+
+@pytest.mark.parametrize("settings", [InstantSettings(), None, {}])
+def test_settings_of_another_kind_are_refused(demo_model, settings):
+    with pytest.raises(ValueError, match="settings must be Settings, got"):
+        restore(demo_model, picture(), settings)
+
+
+@pytest.mark.parametrize("caption", [None, 3, [3], b"a boat"])
+def test_a_caption_that_is_no_text_is_refused(demo_model, caption):
+    with pytest.raises(ValueError, match="expected a caption as text"):
+        restore(demo_model, picture(), FAST, caption=caption)
+
+
+def test_no_captions_are_the_empty_one(demo_model):
+    source = picture()
+    assert torch.equal(restore(demo_model, source, FAST, caption=[]).image, restore(demo_model, source, FAST).image)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"weights": "int8"}, {"memory": "all"}, {"dtype": torch.int8}, {"dtype": "float16"}, {"device": "meta"}]
+)
+def test_what_the_networks_cannot_do_is_refused_before_any_file_is_read(wrong):
+    with pytest.raises(ValueError, match=r"must be|expected a device that is there"):
+        load_model("nowhere.safetensors", "nowhere.ckpt", **wrong)
 
 
 def test_an_unknown_preset_is_refused():

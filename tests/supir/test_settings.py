@@ -3,6 +3,7 @@
 import math
 from dataclasses import fields, replace
 
+import numpy as np
 import pytest
 import torch
 
@@ -94,12 +95,28 @@ def test_memory_speed_and_other_pictures_leave_the_result_alone(image, plain, na
         {"shifting": 1},
         {"same_noise": "yes"},
         {"positive": None},
+        {"cfg": (1.0, 2.0, 3.0)},
+        {"cfg": "3"},
+        {"control": True},
+        {"restoration_scale": LinearSchedule(1.0, 2.0)},
+        {"s_churn": "5"},
+        {"seed": np.int64(1)},
     ],
 )
 def test_a_value_out_of_range_is_refused_with_the_range(wrong):
     (name,) = wrong
-    with pytest.raises(ValueError, match=rf"^{name} must be (within|a multiple|True|text)"):
+    with pytest.raises(ValueError, match=rf"^{name} must be (within|a multiple|True|text|one number)"):
         Settings(**wrong)
+
+
+def test_a_schedule_may_be_two_numbers_or_one():
+    assert Settings(cfg=(1, 2.5), control=0.9) == Settings(cfg=LinearSchedule(1, 2.5), control=LinearSchedule(0.9, 0.9))
+    assert preset("fidelity", cfg=[1.0, 4.0]) == preset("fidelity")
+
+
+def test_another_kind_of_number_is_named():
+    with pytest.raises(ValueError, match=r"seed must be .*, a whole number \(int\), got np\.int64\(1\)"):
+        Settings(seed=np.int64(1))
 
 
 def test_the_presets_are_the_published_numbers():
