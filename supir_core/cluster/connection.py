@@ -100,8 +100,10 @@ def share_of(nodes: Sequence[tuple[float, float]], workers: int | None, gpus: fl
         gpus: for each worker; by default one, where there are any.
 
     Raises:
-        ValueError: GPUs are asked for, and there are none.
+        ValueError: GPUs are asked for, and there are none, or the number is none.
     """
+    if gpus is not None and not 0 <= gpus < math.inf:
+        raise ValueError(f"--gpus-per-worker: expected a number from 0, got {gpus:g}")
     if gpus is None:
         gpus = float(any(node_gpus for _, node_gpus in nodes))
     places = sum(int(node_gpus // gpus) for _, node_gpus in nodes) if gpus else len(nodes)

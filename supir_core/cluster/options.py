@@ -6,7 +6,7 @@ import argparse
 
 from .connection import LOCAL
 
-WITH_RAY = {"workers": "--workers", "gpus_per_worker": "--gpus-per-worker"}
+WITH_RAY = ("workers", "gpus-per-worker")
 
 
 def add_cluster(parser: argparse.ArgumentParser, networks: bool = True) -> None:
@@ -40,7 +40,7 @@ def check_cluster(options: argparse.Namespace) -> None:
     Raises:
         ValueError: workers are described without ``--ray``.
     """
-    given = [name for key, name in WITH_RAY.items() if getattr(options, key, None) is not None]
+    given = [f"--{name}" for name in WITH_RAY if getattr(options, name.replace("-", "_"), None) is not None]
     if given and options.ray is None:
         raise ValueError(f"{' and '.join(given)} goes with --ray; add it, or leave that out")
 
@@ -49,6 +49,6 @@ def _workers(text: str) -> int | None:
     """A whole number from 1, or nothing for as many as there is room for."""
     if text == "auto":
         return None
-    if not (text.isdigit() and int(text)):
+    if not (text.isdecimal() and int(text)):
         raise argparse.ArgumentTypeError(f'expected a whole number from 1, or auto, got "{text}"')
     return int(text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -28,7 +29,7 @@ def write_batch_page(folder: Path, jobs: Sequence[Job], page: int | None, report
         page: which page or frame of the inputs was restored.
         report: told where it is.
     """
-    done = [job for job in jobs if all(path.is_file() for path in job.pictures)]
+    done = [job for job in jobs if all(map(os.path.isfile, job.pictures))]  # false too for names too long
     with Manifest(folder / f"{PREFIX}page") as manifest:
 
         def viewed(paths: Sequence[tuple[Path, Path]], of: str, page: int | None = None) -> dict[Path, Path]:

@@ -9,14 +9,14 @@ from pathlib import Path
 
 from ..captions.text import tile_lines, tile_text
 from ..files.writing import write_whole
-from .inputs import find_pictures
+from .inputs import CAPTION_ENDINGS, find_pictures
 
 UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 def caption_files(source: Path, tiles: bool) -> tuple[Path, Path]:
     """Where the captions of a picture may be: under its stem, and under its whole name, which counts more."""
-    ending = ".tiles.txt" if tiles else ".txt"
+    ending = CAPTION_ENDINGS[0 if tiles else 1]
     return source.with_suffix(ending), source.with_name(source.name + ending)
 
 

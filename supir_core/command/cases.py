@@ -32,7 +32,7 @@ def find_cases(place: Place, side: int | None) -> list[list[Case]]:
 
 def _damaged(place: Place, side: int | None) -> list[list[Case]]:
     options, clean = place.options, place.folder / "reference"
-    planned = plan_pictures(options.inputs, clean, options.recursive, place.report)
+    planned = plan_pictures(options.inputs, clean, place.folder, options.recursive, place.report)
     planned = _copied(
         place, planned, {"setting": "none", "middle": side}, lambda picture, job: clean_part(picture, side)
     )
@@ -52,7 +52,7 @@ def _damaged(place: Place, side: int | None) -> list[list[Case]]:
 def _given(place: Place) -> list[list[Case]]:
     """Pictures that are damaged already, with their clean ones where there are some."""
     options, folder = place.options, place.folder / "damaged" / GIVEN
-    planned = plan_pictures(options.inputs, folder, options.recursive, place.report)
+    planned = plan_pictures(options.inputs, folder, place.folder, options.recursive, place.report)
     planned = _copied(place, planned, {"setting": GIVEN})
     clean = _references(place, planned, folder) if options.reference else None
     groups = []

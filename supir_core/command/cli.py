@@ -5,6 +5,7 @@ PyTorch takes seconds to import, so nothing here imports it before an interrupt 
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
@@ -23,6 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         0, or 1 where something failed, 130 where it was interrupted.
     """
+    _open_streams()
     try:
         with stopped_by(_leave):
             from .commands import run
@@ -31,6 +33,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         sys.stderr.write("stopped; what is finished is kept, the same command resumes\n")
         return INTERRUPTED
+
+
+def _open_streams() -> None:
+    """Let any name be written in any locale, and nothing fail where a stream was closed before the command began."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115  # as long as the process
+        elif isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="backslashreplace")
 
 
 @contextmanager

@@ -21,9 +21,9 @@ PEAK = {"RTX 3090": 71, "RTX 4090": 165, "L40S": 362, "A100": 312, "H100": 989}
 USED = 0.4
 """Part of the peak that is taken to be reached; measure it on your card with benchmarks/guided_call.py."""
 
-REQUESTS = {"GET": 4, "PUT and POST": 3}
-"""To S3, for each picture: itself, two names of a caption, and the result, which may be there; then begin, send and complete the
-result, which is one more for each 50 MB."""
+REQUESTS = {"GET": 6, "PUT and POST": 3}
+"""To S3, for each picture: itself, two names of a caption and of a mask, and the result, which may be there; then begin, send
+and complete the result, which is one more for each 50 MB."""
 
 
 class Load(NamedTuple):

@@ -14,8 +14,11 @@ from ..cluster.making import make_on_cluster
 from ..cluster.options import add_cluster, check_cluster
 from ..evaluation.degradation import DAMAGES, SETTINGS, clean_part, damage
 from ..evaluation.manifest import Manifest
+from ..files.writing import SUFFIX_FORMATS
 from ..restoration.transparency import opaque
 from .making import MakeAll, make_here, write_pictures
+from .options import on_disk, seed
+from .output import check_folder
 from .plan import Job, Order, make_plan
 from .report import Report
 
@@ -23,10 +26,10 @@ from .report import Report
 def add_degrade_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``supir degrade``."""
     add = parser.add_argument
-    add("inputs", nargs="+", type=Path, metavar="IN", help="clean pictures, folders of them, or patterns")
-    add("-o", "--output", type=Path, required=True, metavar="OUT", help="folder")
+    add("inputs", nargs="+", type=on_disk, metavar="IN", help="clean pictures, folders of them, or patterns")
+    add("-o", "--output", type=on_disk, required=True, metavar="OUT", help="folder")
     add("--setting", choices=DAMAGES, required=True, help="of the paper's Table 1, or second-order: Real-ESRGAN's")
-    add("--seed", type=int, default=0, help="of the noise, and of damage of second order (%(default)s)")
+    add("--seed", type=seed, default=0, help="of the noise, and of damage of second order (%(default)s)")
     add("-r", "--recursive", action="store_true", help="go into the folders below too")
     add("-q", "--quiet", action="store_true", help="say only what failed")
     add_cluster(parser, networks=False)
@@ -40,23 +43,25 @@ def degrade_pictures(options: argparse.Namespace) -> int:
     """
     check_cluster(options)
     make_all = make_here if options.ray is None else partial(make_on_cluster, options)
-    report = Report(options.quiet, as_json=False)
-    jobs = plan_pictures(options.inputs, options.output, options.recursive, report)
+    report = Report(options.quiet)
+    if options.output.suffix.lower() in SUFFIX_FORMATS:
+        raise ValueError(f"{options.output} is a name for one file; name a folder for the results")
+    jobs = plan_pictures(options.inputs, options.output, options.output, options.recursive, report)
+    check_folder(options.output)
     with Manifest(options.output) as manifest:
         damage_pictures(jobs, options.output, options.setting, options.seed, manifest, report, make_all=make_all)
     return report.close()
 
 
-def plan_pictures(inputs: Sequence[Path], output: Path, recursive: bool, report: Report) -> list[Job]:
+def plan_pictures(inputs: Sequence[Path], output: Path, made: Path, recursive: bool, report: Report) -> list[Job]:
     """The pictures of a command line, each with a PNG of its own in ``output``, and with its caption.
+
+    Those in ``made`` are left out: earlier runs made them.
 
     Raises:
         FileNotFoundError: an input is not there, or a folder holds no picture.
-        ValueError: ``output`` is a file.
     """
-    if output.suffix.lower() == ".png" or output.is_file():
-        raise ValueError(f"{output} is a file; name a folder for the results")
-    plan = make_plan(Order(inputs, output, recursive))
+    plan = make_plan(Order(inputs, output, recursive, made=made))
     plan.tell(report)
     return plan.jobs
 

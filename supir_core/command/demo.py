@@ -23,6 +23,7 @@ from ..sdxl.config import UNetConfig, VAEConfig
 from ..supir.model import SupirModel, load_model
 from ..supir.pipeline import restore
 from ..supir.settings import PRESETS
+from .output import check_folder
 
 log = logging.getLogger(__name__)
 
@@ -107,6 +108,7 @@ def run_demo(folder: Path, seed: int = 0) -> Demonstration:
 
     Without scikit-image the damaged picture of the repository is restored, and there is no original to compare with.
     """
+    check_folder(folder)
     original, damaged = _damaged()
     model = load_demo_model()
     settings = replace(DEMO_SETTINGS, seed=seed)

@@ -44,7 +44,7 @@ def tell_plan(jobs: Sequence[Job], task: Task, weights: Weights, report: Report)
     smallest = min_side(UNetConfig.from_shapes(without_prefix(open_checkpoint(weights.files[0], SDXL).shapes, UNET)))
     in_all, loads = [], []
     for job in jobs:
-        size = pixel_size(job.source)
+        size = pixel_size(job.source, task.page)
         if size is None:
             report.say(f"{job.source} -> {job.result}: its size is not known before it is read")
             report.picture(job.source, job.result, "planned")

@@ -19,7 +19,8 @@ from ..sdxl.model import defaults
 from .cases import find_cases
 from .measuring import load_metrics, measure, write_results
 from .methods import SPECS, STAGE1, Method, Place, method_of
-from .options import INSTANTIR_FILES, SUPIR_FILES, add_captions, add_weights
+from .options import INSTANTIR_FILES, SUPIR_FILES, add_captions, add_weights, on_disk, seed
+from .output import check_folder
 from .report import Report
 from .weights import Weights
 
@@ -28,8 +29,8 @@ def add_evaluate_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``supir evaluate``."""
     add = parser.add_argument
     text = "clean pictures; without --setting damaged ones; folders of them, or patterns"
-    add("inputs", nargs="+", type=Path, metavar="IN", help=text)
-    add("-o", "--output", type=Path, required=True, metavar="OUT", help="folder for everything that is made")
+    add("inputs", nargs="+", type=on_disk, metavar="IN", help=text)
+    add("-o", "--output", type=on_disk, required=True, metavar="OUT", help="folder for everything that is made")
     add("-r", "--recursive", action="store_true", help="go into the folders below too")
     add(
         "--protocol",
@@ -42,13 +43,13 @@ def add_evaluate_options(parser: argparse.ArgumentParser) -> None:
     text = f"{SCALE.text} For damaged pictures without --reference ({SCALE.range()}, default %(default)s)"
     add("--scale", type=float, default=SCALE.default, help=text)
     text = "of damage and of what restores; repeatable, 0 by default"
-    add("--seed", type=int, action="append", default=[], metavar="N", help=text)
+    add("--seed", type=seed, action="append", default=[], metavar="N", help=text)
     add("--method", action="append", default=[], metavar="METHOD", help=f"{SPECS}; repeatable, bicubic by default")
     text = f"{', '.join(NAMES)}, or pyiqa:NAME; repeatable ({', '.join(COMPARISON.metrics)})"
     add("--metric", action="append", default=[], metavar="METRIC", help=text)
     add("--stage1", action="store_true", help="measure what sampling began from, too, as a method of its own")
     add("-q", "--quiet", action="store_true", help="say only what failed")
-    add_captions(parser)
+    add_captions(parser, kept=False)
     add_weights(parser, SUPIR_FILES | INSTANTIR_FILES)
     parser.add_argument("--dino", metavar="FOLDER", help="DINOv2-L in transformers' layout, for InstantIR")
     add_cluster(parser)
@@ -73,6 +74,7 @@ def evaluate_pictures(options: argparse.Namespace) -> int:
     for kind in filter(None, {method.kind for method in methods}):
         weights(kind)  # what is wrong with them is said before anything is done
     device, _ = defaults(options.device, None)
+    check_folder(options.output)
     with Manifest(options.output) as manifest:
         place = Place(options.output, manifest, report, options, device, weights)
         results = _restore(place, methods, find_cases(place, protocol.side))

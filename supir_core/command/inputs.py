@@ -14,6 +14,7 @@ from ..files.objects import Address, find_objects
 from ..files.pictures import KNOWN_SUFFIXES, SUFFIXES
 
 CAPTION_SUFFIX = ".txt"
+CAPTION_ENDINGS = (f".tiles{CAPTION_SUFFIX}", CAPTION_SUFFIX)
 MASK_ENDING = ".mask.png"
 
 
@@ -42,13 +43,27 @@ def find_pictures(inputs: Sequence[Path], recursive: bool) -> tuple[list[Found],
                 )
             for picture in pictures:
                 found.setdefault(picture.source.resolve(), picture)
-    return list(found.values()), passed_over
+    companions = _companions([picture.source for picture in found.values()])
+    if masks := sum(path.name.lower().endswith(MASK_ENDING) for path in companions):
+        passed_over["masks"] += masks
+    return [picture for picture in found.values() if picture.source not in companions], passed_over
+
+
+def _companions(files: Sequence[Path]) -> set[Path]:
+    """Those of files that are captions or masks of others, as where ``photos/*`` names all that is there."""
+    endings = {path: next(filter(path.name.lower().endswith, (*CAPTION_ENDINGS, MASK_ENDING)), "") for path in files}
+    pictures = {(path.parent, name) for path in files if not endings[path] for name in (path.name, path.stem)}
+    return {path for path in files if endings[path] and (path.parent, path.name[: -len(endings[path])]) in pictures}
+
+
+def mask_files(source: Path) -> tuple[Path, Path]:
+    """Where the mask of a picture may be: ``NAME.mask.png`` beside it, under its whole name or its stem."""
+    return source.with_name(source.name + MASK_ENDING), source.with_name(source.stem + MASK_ENDING)
 
 
 def mask_beside(source: Path) -> Path | None:
-    """The mask of a picture: ``NAME.mask.png`` beside it, under its whole name or its stem, if there is one."""
-    named = (source.with_name(name + MASK_ENDING) for name in (source.name, source.stem))
-    return next((path for path in named if os.path.isfile(path)), None)  # false too for names too long
+    """The mask of a picture, if there is one."""
+    return next((path for path in mask_files(source) if os.path.isfile(path)), None)  # false too for names too long
 
 
 def listed(passed_over: Counter[str]) -> str:
@@ -78,35 +93,37 @@ def _file(path: Path) -> Found:
 
 def _in_folder(folder: Path, below: Path, recursive: bool, passed_over: Counter[str]) -> Iterator[Found]:
     for path in sorted(folder.iterdir()):
-        suffix = path.suffix.lower()
         if path.name.startswith("."):  # macOS writes ._name beside a file on disks of others
             passed_over["hidden"] += 0 if path.name.startswith(PREFIX) else 1
         elif path.is_dir():
-            if recursive and not path.is_symlink():
-                yield from _in_folder(path, below / path.name, recursive, passed_over)
-            else:
+            if not recursive:
                 passed_over["folders (-r goes into them)"] += 1
-        elif path.name.lower().endswith(MASK_ENDING):
-            passed_over["masks"] += 1
-        elif suffix in SUFFIXES and path.is_file():
+            elif path.is_symlink():  # it may lead back here
+                passed_over["links to folders"] += 1
+            else:
+                yield from _in_folder(path, below / path.name, recursive, passed_over)
+        elif not path.is_file():
+            passed_over["broken links and devices"] += 1
+        elif _is_picture(path, passed_over):
             yield Found(path, below)
-        else:
-            _pass_over(suffix, passed_over)
 
 
 def _in_store(address: Address, recursive: bool, passed_over: Counter[str]) -> Iterator[Found]:
     for path, below in find_objects(address, recursive):
         if any(part.startswith(".") for part in (*below.parts, path.name)):
             passed_over["hidden"] += 0 if path.name.startswith(PREFIX) else 1
-        elif path.name.lower().endswith(MASK_ENDING):
-            passed_over["masks"] += 1
-        elif path.suffix.lower() in SUFFIXES:
+        elif _is_picture(path, passed_over):
             yield Found(path, below)
-        else:
-            _pass_over(path.suffix.lower(), passed_over)
 
 
-def _pass_over(suffix: str, passed_over: Counter[str]) -> None:
-    if suffix != CAPTION_SUFFIX:
+def _is_picture(path: Path, passed_over: Counter[str]) -> bool:
+    """Whether a file is a picture by its name; what is none is counted."""
+    suffix = path.suffix.lower()
+    if path.name.lower().endswith(MASK_ENDING):
+        passed_over["masks"] += 1
+    elif suffix in SUFFIXES:
+        return True
+    elif suffix != CAPTION_SUFFIX:
         remedy = KNOWN_SUFFIXES.get(suffix)
         passed_over[(suffix or "without a suffix") + (f" ({remedy})" if remedy else "")] += 1
+    return False

@@ -57,6 +57,7 @@ def write_pictures(
         page: of files with several.
         make_all: ``make_here``, or the like elsewhere.
     """
+    manifest.expect({job.result: {**how(job), "source": job.source.name} for job in jobs})
 
     def make(job: Job) -> Facts:
         facts = {**how(job), "source": job.source.name, "input": sha256(job.source)}

@@ -11,7 +11,7 @@ from typing import Any
 from ..captions.models import LLAVA, PRECISIONS
 from ..cluster.options import add_cluster
 from ..files.checkpoint import DTYPES
-from ..files.objects import place
+from ..files.objects import Address, place
 from ..files.writing import FORMATS
 from ..instantir.settings import InstantSettings
 from ..restoration.denoiser import LinearSchedule
@@ -41,7 +41,7 @@ INSTANTIR_FILES = {
 
 def method_in(arguments: Sequence[str] | None) -> str:
     """The method that a command line asks for, SUPIR where it names none of ``METHODS``."""
-    parser = argparse.ArgumentParser(prog="supir restore", add_help=False, allow_abbrev=False)
+    parser = argparse.ArgumentParser(prog="supir restore", add_help=False)  # shortens names as the real one does
     parser.add_argument("--method")
     method = parser.parse_known_args(arguments)[0].method
     return method if method in METHODS else "supir"
@@ -121,6 +121,25 @@ def _add_pictures(parser: argparse.ArgumentParser) -> None:
     _add_talk(parser.add_argument_group("what is said"))
 
 
+def on_disk(text: str) -> Path:
+    """A path, where addresses of stores are none."""
+    if isinstance(path := place(text), Address):
+        raise argparse.ArgumentTypeError(
+            f'expected a path on a disk, as only `supir restore` knows stores, got "{text}"'
+        )
+    return path
+
+
+def seed(text: str) -> int:
+    """A seed in its range."""
+    allowed = knobs(Settings)["seed"]
+    try:
+        allowed.check("seed", int(text))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f'expected a whole number {allowed.range()}, got "{text}"') from error
+    return int(text)
+
+
 def _add_sizes(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("size of the result", "docs/sizes.md has a table for prints.")
     one = group.add_mutually_exclusive_group()
@@ -198,7 +217,7 @@ def add_weights(parser: argparse.ArgumentParser, files: dict[str, str]) -> None:
 def _size(text: str) -> tuple[int, int]:
     """``WxH`` as (height, width)."""
     width, _, height = text.lower().partition("x")
-    if not (width.isdigit() and height.isdigit() and int(width) and int(height)):
+    if not (width.isdecimal() and height.isdecimal() and int(width) and int(height)):
         raise argparse.ArgumentTypeError(f'expected WIDTHxHEIGHT such as 3000x2000, got "{text}"')
     return int(height), int(width)
 
@@ -213,7 +232,7 @@ def _shrink(text: str) -> float | str:
 
 def _count(text: str) -> int:
     """A whole number from 1."""
-    if not (text.isdigit() and int(text)):
+    if not (text.isdecimal() and int(text)):
         raise argparse.ArgumentTypeError(f'expected a whole number from 1, got "{text}"')
     return int(text)
 
@@ -225,8 +244,8 @@ def _quality(text: str) -> int:
     return int(text)
 
 
-def add_captions(parser: argparse.ArgumentParser) -> None:
-    """Add the options of captions that a model writes."""
+def add_captions(parser: argparse.ArgumentParser, kept: bool = True) -> None:
+    """Add the options of captions that a model writes, and that are ``kept`` beside the pictures if that is asked for."""
     add = parser.add_argument_group(
         "captions",
         "A model describes stage 1 of the pictures that have no caption. Trust it for scenery; for portraits and anything "
@@ -240,5 +259,6 @@ def add_captions(parser: argparse.ArgumentParser) -> None:
     add("--caption-device", metavar="DEVICE", help=text)
     text = "a caption for each tile; else from the .tiles.txt, a line each"
     add("--caption-tiles", action="store_true", help=text)
-    text = "write .txt or .tiles.txt beside each picture, for the next run"
-    add("--save-captions", action="store_true", help=text)
+    if kept:
+        text = "write .txt or .tiles.txt beside each picture, for the next run"
+        add("--save-captions", action="store_true", help=text)

@@ -56,6 +56,8 @@ class Order:
     save_captions: bool = False
     metadata: bool = True
     mask: Path | None = None
+    made: Path | None = None
+    """A folder in which every picture is of an earlier run."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,7 @@ def make_plan(order: Order) -> Plan:
 
 def _without_results(found: list[Found], order: Order, passed_over: Counter[str]) -> list[Found]:
     """Leave out the results of earlier runs: pictures in the output folder that carry the label of a result."""
-    output = order.output.resolve()
+    output = (order.made or order.output).resolve()
     inside = [picture for picture in found if output in picture.source.resolve().parents]
     if inside and not order.metadata and any(path.is_dir() for path in order.inputs):
         raise ValueError(
@@ -110,7 +112,7 @@ def _without_results(found: list[Found], order: Order, passed_over: Counter[str]
         )
     if any(isinstance(picture.source, Address) for picture in inside):
         raise ValueError(f"{order.output} holds the inputs; in a store, name another folder for the results")
-    results = {picture for picture in inside if _is_result(picture.source)}
+    results = {picture for picture in inside if order.made or _is_result(picture.source)}
     if results:
         passed_over["results of earlier runs"] += len(results)
     return [picture for picture in found if picture not in results]
@@ -128,10 +130,9 @@ def _choose_names(found: Sequence[Found], order: Order, single: bool) -> list[di
 
     A result is named as its picture. Where that would clash it gets the whole name, ``a.jpg.png``, and then a number.
     """
+    inputs = {_key(path) for path in (order.mask, *(picture.source for picture in found)) if path}
     if single:
-        _refuse_input(order.output, found)
-        return [_files(found[0], order, 0) | _beside_result(order.output, order)] if found else []
-    inputs = {_key(picture.source) for picture in found}
+        return [_single(picture, order, inputs) for picture in found]
     tries = [0] * len(found)
     while True:
         named = [_files(picture, order, number) for picture, number in zip(found, tries, strict=True)]
@@ -169,10 +170,13 @@ def _beside_result(result: Path, order: Order) -> dict[str, Path]:
     return {"result": result, **stage1}
 
 
-def _refuse_input(output: Path, found: Sequence[Found]) -> None:
-    for picture in found:
-        if _key(output) == _key(picture.source):
-            raise ValueError(f"the result of {picture.source} would overwrite it; name another file")
+def _single(picture: Found, order: Order, inputs: set[str]) -> dict[str, Path]:
+    """The files of the one picture whose result is named."""
+    files = _files(picture, order, 0) | _beside_result(order.output, order)
+    for path in files.values():
+        if _key(path) in inputs:
+            raise ValueError(f"{path} is an input, and a result would overwrite it; name another file")
+    return files
 
 
 def _key(path: Path) -> str:

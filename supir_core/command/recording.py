@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .report import Report, one_line
-
-log = logging.getLogger(__name__)
+from .report import Report, reason_of
 
 
 class Event(NamedTuple):
@@ -40,10 +37,7 @@ class Recording(Report):
         self.events.append(Event("picture", arguments, named))
 
     def failed(self, source: Path, result: Path | None, reason: BaseException | str) -> None:
-        if isinstance(reason, BaseException):
-            log.debug("traceback of %s", source, exc_info=reason)
-            reason = one_line(reason)
-        self.events.append(Event("failed", (source, result, reason), {}))
+        self.events.append(Event("failed", (source, result, reason_of(source, reason)), {}))
 
     @contextmanager
     def progress(self, name: str) -> Iterator[Any]:

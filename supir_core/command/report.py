@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import re
 import sys
 import textwrap
@@ -40,6 +41,14 @@ def one_line(error: BaseException) -> str:
     elif not text or not isinstance(error, (OSError, ValueError, RuntimeError)):
         text = f"{type(error).__name__}: {text}"
     return textwrap.shorten(text, LONGEST_REASON, placeholder=" ...")
+
+
+def reason_of(source: Path, reason: BaseException | str) -> str:
+    """Why a picture could not be done, in one line; where an error came from is logged."""
+    if isinstance(reason, str):
+        return reason
+    log.debug("traceback of %s", source, exc_info=reason)
+    return one_line(reason)
 
 
 class PicturesBar(tqdm):
@@ -87,14 +96,17 @@ class Report:
         """A line for programs: what became of a picture."""
         if self.as_json:
             told = {"file": str(source), "result": result and str(result), "state": state, "seconds": seconds}
-            sys.stdout.write(json.dumps({**told, "settings": settings, "error": error, **more}) + "\n")
-            sys.stdout.flush()
+            try:
+                sys.stdout.write(json.dumps({**told, "settings": settings, "error": error, **more}) + "\n")
+                sys.stdout.flush()
+            except BrokenPipeError:
+                self.as_json = False
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is still in the buffer
+                self.say("nobody reads stdout any more; going on without --json")
 
     def failed(self, source: Path, result: Path | None, reason: BaseException | str) -> None:
         """Note that a picture could not be done."""
-        if isinstance(reason, BaseException):
-            log.debug("traceback of %s", source, exc_info=reason)
-            reason = one_line(reason)
+        reason = reason_of(source, reason)
         self.failures.append((source, reason))
         self.picture(source, result, "failed", error=reason)
 

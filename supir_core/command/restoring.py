@@ -13,8 +13,9 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 from ..cluster.options import for_driver
 from ..cluster.restoring import restore_on_cluster
 from ..files.objects import Address, check_store
-from ..files.pictures import read_mask
-from ..files.writing import FORMATS, SUFFIX_FORMATS
+from ..files.pictures import KNOWN_SUFFIXES, read_mask
+from ..files.writing import FORMATS, format_of
+from ..restoration.regions import CONTEXT, FEATHER
 from .batch import attempt, run_batch
 from .batch_page import write_batch_page
 from .captions import Captions, caption_jobs
@@ -39,8 +40,7 @@ def restore_pictures(options: argparse.Namespace) -> int:
         Exception: nothing can be done at all: of the options, the inputs, the output, the weights.
     """
     report = Report(options.quiet, options.json)
-    if options.mask is not None:
-        read_mask(options.mask)  # a wrong one is said at once
+    _check(options)
     weights = Weights(for_driver(options))
     task = _task(options, weights)
     plan = make_plan(_order(options))
@@ -55,15 +55,25 @@ def restore_pictures(options: argparse.Namespace) -> int:
     return code
 
 
+def _check(options: argparse.Namespace) -> None:
+    """Say at once what is wrong with options that nothing else looks at before there is a picture to restore."""
+    CONTEXT.check("context", options.context)
+    FEATHER.check("feather", options.feather)
+    if options.save_captions and not options.captioner:
+        raise ValueError("--save-captions keeps what a model writes; name one with --captioner, or leave it out")
+    if options.report and isinstance(options.output, Address):
+        raise ValueError("--report writes a page beside results on a disk; leave it out for those in a store")
+    if options.mask is not None:
+        if not options.mask.is_file():
+            raise FileNotFoundError(f"--mask {options.mask}: expected a picture, but there is no such file")
+        read_mask(options.mask)
+
+
+@logging_redirect_tqdm()
 def restore_jobs(
     jobs: Sequence[Job], task: Task, weights: Weights, options: argparse.Namespace, report: Report
 ) -> None:
     """Restore what is not done yet, with captions where the options ask a model for them."""
-    with logging_redirect_tqdm():
-        _restore(jobs, task, weights, options, report)
-
-
-def _restore(jobs: Sequence[Job], task: Task, weights: Weights, options: argparse.Namespace, report: Report) -> None:
     handed_out = options.ray is not None and not options.dry_run
     if not handed_out:
         jobs = _open_jobs(jobs, task, report)
@@ -139,7 +149,7 @@ def _order(options: argparse.Namespace) -> Order:
         stage1=options.stage1,
         caption=options.caption,
         caption_tiles=options.caption_tiles,
-        save_captions=bool(options.captioner and options.save_captions),
+        save_captions=options.save_captions,
         metadata=not options.no_metadata,
         mask=options.mask,
     )
@@ -148,7 +158,7 @@ def _order(options: argparse.Namespace) -> Order:
 def _format(options: argparse.Namespace) -> str:
     """The format of the results, of which the name of a single one may speak too."""
     output = options.output
-    named = SUFFIX_FORMATS.get(output.suffix.lower()) if not output.is_dir() else None
+    named = format_of(output) if output.suffix.lower() in KNOWN_SUFFIXES and not output.is_dir() else None
     if named and options.format not in (None, named):
         raise ValueError(
             f"{output} is not a name for --format {options.format}; name a file of {FORMATS[options.format]}"

@@ -44,7 +44,7 @@ def settings_named(method: str, how: str, demo: bool) -> AnySettings:
         how = given.pop("preset", "")
     if method == "instantir" and how:
         raise ValueError(f'--method instantir: expected a file of settings (.json), got "{how}"')
-    if how and how not in PRESETS:
+    if how and how not in tuple(PRESETS):  # in a file it may be anything
         raise ValueError(f'--method supir: expected {", ".join(PRESETS)}, or a file of settings, got "{how}"')
     return with_given(base_settings(method, how, demo), given)
 
@@ -53,6 +53,6 @@ def _value(name: str, value: Any, default: Any) -> Any:
     if not isinstance(default, LinearSchedule):
         return value
     ends = value if isinstance(value, list) else [value, value]
-    if len(ends) != 2:
-        raise ValueError(f"settings: expected {name} as [start, end], got {value}")
+    if len(ends) != 2 or not all(isinstance(end, (int, float)) for end in ends):
+        raise ValueError(f"settings: expected {name} as a number, or as two of them [start, end], got {value}")
     return LinearSchedule(*ends)

@@ -13,6 +13,7 @@ from ..files.objects import Address, fetch, store
 from .batch import Restore, attempt, take
 from .caption_files import caption_files, read_captions
 from .captions import Captions, caption_job
+from .inputs import mask_beside, mask_files
 from .plan import Job
 from .recording import Recording, replay
 from .report import Report
@@ -74,10 +75,14 @@ def _fetch(job: Job, task: Task, folder: Path, results: list[Path]) -> Job:
     if isinstance(job.source, Address):
         if not fetch(job.source, local.source):
             raise FileNotFoundError(f"{job.source}: no such object")
-        if job.captions is None:
-            for address in caption_files(job.source, task.caption_tiles):
-                fetch(address, local.source.with_name(address.name))
+        captions = caption_files(job.source, task.caption_tiles) if job.captions is None else ()
+        masks = mask_files(job.source) if job.mask is None else ()
+        for address in (*captions, *masks):
+            fetch(address, local.source.with_name(address.name))
+        if captions:
             local = replace(local, captions=read_captions(local.source, task.caption_tiles))
+        if masks:
+            local = replace(local, mask=mask_beside(local.source))
     for address, path in zip(results, local.pictures if results else [], strict=True):
         if isinstance(address, Address) and not task.overwrite:
             fetch(address, path)

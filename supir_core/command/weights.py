@@ -34,8 +34,11 @@ class Weights:
         self.asked: torch.dtype | None = DTYPES[options.dtype] if options.dtype else None
         self.device, self.dtype = defaults(options.device, self.asked)
         self.files = self._find()
-        if options.demo and options.vae:
-            raise ValueError("the demo weights have a VAE of their own; leave out --vae, or --demo")
+        self.compiled = options.method == "supir" and options.compile
+        if self.compiled and options.memory not in ("auto", "full"):
+            raise ValueError(
+                f"--compile keeps all weights on the GPU, so it does not go with --memory {options.memory}; leave out one"
+            )
         for path in self._paths:
             if not path.exists():
                 raise FileNotFoundError(f"{path}: expected weights, but there is no such file")
@@ -60,12 +63,7 @@ class Weights:
     def model(self) -> SupirModel | InstantIRModel:
         """The networks."""
         options = self.options
-        compiled = options.method == "supir" and options.compile
-        if compiled and options.memory not in ("auto", "full"):
-            raise ValueError(
-                f"--compile keeps all weights on the GPU, so it does not go with --memory {options.memory}; leave out one"
-            )
-        memory = "full" if compiled else options.memory
+        memory = "full" if self.compiled else options.memory
         given = {"device": options.device, "dtype": self.asked, "memory": memory, "weights": options.weights}
         if options.method == "instantir":
             dino = options.dino or _beside(options.adapter, DINO_FOLDER)
@@ -74,7 +72,7 @@ class Weights:
             model = demo.load_demo_model(*given.values())
         else:
             model = load_model(*self.files, tokenizer=self._tokenizer(), vae=options.vae, **given)  # type: ignore[call-arg]
-        if compiled:
+        if self.compiled:
             model.compile()
         return model
 
@@ -91,6 +89,9 @@ class Weights:
         if options.method == "instantir":
             return _named(options, INSTANTIR_FILES)
         if options.demo:
+            given = [f"--{name}" for name in (*SUPIR_FILES, "vae", "tokenizer") if getattr(options, name) is not None]
+            if given:
+                raise ValueError(f"the demo weights have all of their own; leave out {' and '.join(given)}, or --demo")
             return demo.demo_files()
         return _named(options, SUPIR_FILES, "; or --demo to try without the real weights")
 

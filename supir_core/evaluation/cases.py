@@ -38,4 +38,4 @@ class Case:
 
 def safe(name: str) -> str:
     """A name for a folder, on any disk."""
-    return re.sub(r"[^\w.-]+", "_", name)
+    return re.sub(r"[^\w.-]+|^\.+", "_", name)

@@ -47,11 +47,27 @@ class Manifest:
     def _write(self) -> None:
         entries = [{"file": file, **facts} for file, facts in sorted(self.pictures.items())]
         text = json.dumps(entries, indent=1, ensure_ascii=False) + "\n"
-        write_whole(self.file, lambda out: out.writelines([text.encode()]))
+        data = text.encode(errors="backslashreplace")  # as JSON writes what is no text in a name
+        write_whole(self.file, lambda out: out.writelines([data]))
 
     def holds(self, path: Path, facts: Facts) -> bool:
         """Whether a picture is there and was made so."""
         return path.is_file() and self.pictures.get(self._name(path)) == _as_read(facts)
+
+    def expect(self, wanted: Mapping[Path, Facts]) -> None:
+        """Forget pictures that are about to be made in another way; of their facts only ``input`` need not be known.
+
+        After a run that is killed none of them passes for what it was before.
+        """
+        known = {
+            path: {**self.pictures.get(self._name(path), _as_read(facts)), "input": ""}
+            for path, facts in wanted.items()
+        }
+        stale = [path for path, facts in wanted.items() if known[path] != {**_as_read(facts), "input": ""}]
+        for path in stale:
+            del self.pictures[self._name(path)]
+        if stale:
+            self._write()
 
     def add(self, path: Path, facts: Facts) -> None:
         """Note how a picture was made."""

@@ -76,12 +76,14 @@ def write_page(
     }
     text = json.dumps(data, ensure_ascii=False).replace("<", "\\u003c")
     page = TEMPLATE.read_text(encoding="utf-8").replace("{{title}}", html.escape(title)).replace("{{data}}", text)
-    write_whole(file, lambda out: out.writelines([page.encode()]))
+    write_whole(file, lambda out: out.writelines([page.encode(errors="backslashreplace")]))
 
 
 def _described(shown: Shown, folder: Path) -> dict[str, Any]:
     def files(paths: Mapping[str, Path]) -> dict[str, str]:
-        return {what: quote(Path(os.path.relpath(path, folder)).as_posix()) for what, path in paths.items()}
+        return {
+            what: quote(os.fsencode(Path(os.path.relpath(path, folder)).as_posix())) for what, path in paths.items()
+        }
 
     height, width = shown.size
     told = {name: getattr(shown, name) for name in ("name", "setting", "seed", "scores")}

@@ -26,9 +26,9 @@ def read_mapping(path: Path) -> dict[str, Any]:
     if path.suffix.lower() not in PARSERS:
         raise ValueError(f"{path}: expected a file of settings that ends in {', '.join(PARSERS)}")
     kind, module, parse = PARSERS[path.suffix.lower()]
-    parser, text = import_module(module), path.read_text(encoding="utf-8")
+    parser, data = import_module(module), path.read_bytes()
     try:
-        content = getattr(parser, parse)(text)
+        content = getattr(parser, parse)(data.decode("utf-8-sig"))
     except Exception as error:  # each parser has an error of its own
         raise ValueError(f"{path}: expected {kind} ({' '.join(str(error).split())})") from error
     if not isinstance(content, dict):

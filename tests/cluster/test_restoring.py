@@ -100,6 +100,12 @@ def test_more_gpus_than_a_node_has_are_refused():
         share_of([(8, 1), (8, 0)], None, 2)
 
 
+@pytest.mark.parametrize("gpus", [-1, float("nan"), float("inf")])
+def test_a_number_of_gpus_that_is_none_is_refused(gpus):
+    with pytest.raises(ValueError, match="expected a number from 0"):
+        share_of([(8, 1)], None, gpus)
+
+
 @pytest.mark.parametrize(
     ("more", "said"),
     [

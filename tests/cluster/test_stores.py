@@ -17,6 +17,7 @@ from supir_core.command.costs import REQUESTS
 from supir_core.files import objects
 from supir_core.files.metadata import read_label
 from supir_core.files.objects import Address, place
+from supir_core.restoration.canvas import Restored
 
 from ..command.stub import stub
 from ..command.test_cli import make_picture
@@ -108,6 +109,18 @@ def test_a_bucket_is_restored_to_a_bucket_and_resumed(run_stub, bucket, tmp_path
     assert [line["state"] for line in run_stub(*command)[1]].count("done") == 3
     bucket.invalidate_cache()
     assert {key: entry["LastModified"] for key, entry in bucket.find("photos/out", detail=True).items()} == before
+
+
+def test_a_mask_beside_a_picture_in_a_bucket_counts(bucket, monkeypatch, run_stub, tmp_path):
+    put(bucket, tmp_path, "photos/in/a.png", "photos/in/a.mask.png")
+    monkeypatch.setattr(
+        "supir_core.command.batch.restore_masked", lambda _, picture, mask, *__, **___: Restored(picture, picture)
+    )
+    code, lines, said = run_stub("s3://photos/in", "-o", "s3://photos/out")
+    assert (code, "passed over: masks: 1" in said, len(lines)) == (0, True, 1)
+    bucket.invalidate_cache()
+    bucket.get_file("photos/out/a.png", str(tmp_path / "b.png"))
+    assert len(json.loads(read_label(tmp_path / "b.png")["supir.settings"])["mask"]) == 64
 
 
 def test_a_picture_takes_the_requests_that_are_planned_for(run_stub, bucket, tmp_path, caplog):

@@ -1,4 +1,6 @@
+import io
 import json
+import os
 import re
 import subprocess
 import sys
@@ -10,6 +12,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from supir_core.command import cli, weights
+from supir_core.command.options import method_in
 from supir_core.files.checkpoint import sha256
 from supir_core.files.metadata import SOURCE_TYPE, read_label
 from supir_core.files.pictures import UnreadablePictureError, read_picture
@@ -120,6 +123,13 @@ def test_an_interrupt_keeps_what_is_done(run, tmp_path, monkeypatch):
         (["empty", "-o", "out"], "no picture in this folder"),
         (["missing.png", "-o", "out"], "no such picture"),
         (["a.png", "-o", "out", "--tile", "100"], "multiple of 64"),
+        (["a.png", "-o", "out.avif"], "name a file of .png"),
+        (["a.png", "-o", "out", "--context", "nan"], "context must be within 1 to 4, got nan"),
+        (["a.png", "-o", "out", "--feather", "-3"], "feather must be within 0 to 512, got -3"),
+        (["a.png", "-o", "out", "--save-captions"], "name one with --captioner"),
+        (["a.png", "-o", "s3://bucket/out", "--report"], "leave it out for those in a store"),
+        (["a.png", "-o", "out", "--sdxl", "a.png", "--tokenizer", "t"], "leave out --sdxl and --tokenizer, or --demo"),
+        (["a.png", "-o", "out", "--compile", "--memory", "stage"], "does not go with --memory stage"),
     ],
 )
 def test_mistakes_are_one_clear_line(run, tmp_path, monkeypatch, arguments, said):
@@ -131,6 +141,14 @@ def test_mistakes_are_one_clear_line(run, tmp_path, monkeypatch, arguments, said
     assert code == 1
     assert said in err
     assert err.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "words", [["--meth", "instantir"], ["--method=instantir"], ["--method", "x", "--metho=instantir"]]
+)
+def test_the_method_is_known_however_its_option_is_written(words):
+    assert method_in(["restore", "a.png", *words]) == "instantir"
 
 
 def test_missing_weights_are_asked_for(run, tmp_path):
@@ -254,6 +272,29 @@ def test_verbose_shows_where_an_error_came_from(run, tmp_path, monkeypatch):
     monkeypatch.setattr("supir_core.command.report.log.debug", lambda *_, exc_info: shown.append(exc_info))
     assert run("restore", *options)[0] == 1
     assert isinstance(shown[0], UnreadablePictureError)
+
+
+def test_names_that_a_terminal_cannot_show_are_written_and_closed_streams_do_no_harm(run, tmp_path, monkeypatch):
+    latin = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", latin)
+    monkeypatch.setattr(sys, "stderr", None)
+    monkeypatch.setattr(
+        "supir_core.command.commands._doctor", lambda _: sys.stdout.write("日本") and sys.stderr.write("")
+    )
+    assert cli.main(["doctor"]) == 0
+    latin.flush()
+    assert latin.buffer.getvalue() == rb"\u65e5\u672c"
+
+
+def test_a_batch_goes_on_where_the_reader_of_its_json_ends(run, tmp_path, monkeypatch):
+    sources = [make_picture(tmp_path / name, (24, 16)) for name in ("a.png", "b.png")]
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as stdout:
+        monkeypatch.setattr(sys, "stdout", stdout)
+        code, said = run("restore", *sources, "-o", tmp_path / "out", "--demo", *FAST, "--json")
+    assert (code, said.count("going on without --json")) == (0, 1)
+    assert len(list((tmp_path / "out").iterdir())) == 2
 
 
 def test_quiet_says_nothing_where_nothing_fails(run, tmp_path):

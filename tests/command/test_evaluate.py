@@ -1,4 +1,5 @@
 import json
+import shutil
 import sys
 from urllib.error import URLError
 
@@ -9,8 +10,11 @@ from PIL import Image
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from supir_core.command import weights
+from supir_core.command.cli import main
 from supir_core.command.demo import demo_photograph
+from supir_core.command.settings import settings_named
 from supir_core.evaluation.degradation import SECOND_ORDER, damage
+from supir_core.evaluation.manifest import Manifest
 from supir_core.files.convert import to_image
 from supir_core.files.pictures import read_picture
 
@@ -84,6 +88,55 @@ def test_degrade_keeps_what_is_done_and_does_anew_what_was_made_otherwise(run, c
     assert (out / "a.png").read_bytes() != first
 
 
+def test_a_killed_run_leaves_no_picture_that_passes_for_another_setting(run, clean, tmp_path, monkeypatch):
+    out = tmp_path / "damaged"
+    command = ["degrade", clean, "-o", out, "--setting"]
+    run(*command, "sr4")
+    first = (out / "a.png").read_bytes()
+    with monkeypatch.context() as killed:  # after the first picture nothing more is written down
+        killed.setattr(Manifest, "add", lambda *_: killed.setattr(Manifest, "_write", lambda _: None))
+        run(*command, "sr8")
+    assert (out / "a.png").read_bytes() != first
+    assert run(*command, "sr4")[0] == 0
+    assert (out / "a.png").read_bytes() == first
+
+
+@pytest.mark.parametrize("command", ["degrade", "evaluate"])
+def test_what_earlier_runs_made_below_the_inputs_is_no_input(run, clean, tmp_path, command):
+    shutil.copytree(clean, tmp_path / "in")
+    command = [command, tmp_path / "in", "-o", tmp_path / "in" / "out", "-r", "--setting", "sr4"]
+    assert run(*command)[0] == 0
+    made = sorted(tmp_path.rglob("*"))
+    code, said = run(*command)
+    assert (code, "results of earlier runs: " in said) == (0, True)
+    assert sorted(tmp_path.rglob("*")) == made
+
+
+@pytest.mark.parametrize("command", ["degrade", "evaluate"])
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (["-o", "out", "--seed", "-1"], "expected a whole number within 0 to"),
+        (["-o", "s3://bucket/out"], "expected a path on a disk"),
+    ],
+)
+def test_seeds_and_places_that_cannot_be_are_refused(clean, capsys, command, given, said):
+    with pytest.raises(SystemExit):
+        main([command, str(clean), "--setting", "sr4", *given])
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["degrade", "evaluate", "demo"])
+def test_an_output_that_is_a_file_is_said_at_once(run, clean, tmp_path, command):
+    (tmp_path / "file").touch()
+    given = [] if command == "demo" else [clean, "--setting", "sr4"]
+    code, said = run(command, *given, "-o", tmp_path / "file")
+    assert (code, said) == (
+        1,
+        f"error: {tmp_path / 'file'}: results cannot be written there (File exists); name another folder with -o\n",
+    )
+
+
 def test_degrade_leaves_a_folder_of_other_files_alone(run, clean, tmp_path):
     (tmp_path / "mine.png").write_bytes(b"")
     code, said = run("degrade", clean, "-o", tmp_path, "--setting", "sr4")
@@ -129,6 +182,36 @@ def test_results_are_kept_and_made_anew_where_something_changed(run, clean, tmp_
     assert "steps 1 instead of 2" in run(*command)[1]
     changed = {path for path in restored if path.stat().st_mtime_ns != written[path]}
     assert changed == {path for path in restored if "bicubic" not in path.parts}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"preset": ["paper"]}', "expected quality, fidelity, paper"),
+        ('\ufeff{"cfg": "high"}', "expected cfg as a number, or as two of them"),
+        ("{}", r"a.json: expected JSON \('utf-8' codec"),
+        ('{"cfg": [null, 1]}', "expected cfg as a number, or as two of them"),
+        ('{"control": {"start": 1, "end": 1}}', "expected control as a number, or as two of them"),
+    ],
+)
+def test_settings_of_a_wrong_kind_are_named(tmp_path, text, message):
+    (tmp_path / "a.json").write_text(text, encoding="utf-16" if text == "{}" else "utf-8")
+    with pytest.raises(ValueError, match=message):
+        settings_named("supir", str(tmp_path / "a.json"), demo=True)
+
+
+def test_a_metric_that_a_picture_is_too_small_for_is_named(run, tmp_path):
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    code, said = run("evaluate", tmp_path / "a.png", "-o", tmp_path / "out", "--setting", "sr4")
+    assert (code, "ssim cannot be taken of 8x8 pixels" in said) == (1, True)
+
+
+def test_a_file_with_an_equals_sign_in_its_name_is_a_method(run, clean, tmp_path):
+    file = save_upscaler(tmp_path / "scale=2.pth")
+    methods = ["--method", file, "--method", f"mine={file}", "--method", "..=bicubic"]
+    assert run("evaluate", clean, "-o", tmp_path / "out", "--setting", "sr4", "--metric", "psnr", *methods)[0] == 0
+    assert {method for _, method, _ in table(tmp_path / "out")} == {"scale=2", "mine", ".."}
+    assert {path.name for path in (tmp_path / "out/restored/sr4").iterdir()} == {"scale_2", "mine", "_"}
 
 
 def test_several_seeds_are_in_mean_and_spread(run, clean, tmp_path):

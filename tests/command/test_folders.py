@@ -1,14 +1,16 @@
 """A folder as people have it: what can be done is done, what cannot is named, and the second run does nothing."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from supir_core.command.inputs import find_pictures
+from supir_core.command.output import pixel_size
 from supir_core.command.plan import Order, make_plan
-from supir_core.files.pictures import read_label
+from supir_core.files.pictures import read_label, read_picture
 
 from .stub import stub
 from .test_cli import make_picture
@@ -104,6 +106,33 @@ def test_a_pattern_that_the_shell_left_is_expanded_and_a_name_with_brackets_is_a
     assert len(find_pictures([tmp_path / "c [1].png"], False)[0]) == 1
 
 
+def test_captions_and_masks_that_a_pattern_names_are_no_pictures_unless_they_stand_alone(tmp_path):
+    for name in ("a.png", "a.mask.png", "b.mask.png"):
+        make_picture(tmp_path / name)
+    for name in ("a.txt", "a.png.tiles.txt"):
+        (tmp_path / name).touch()
+    found, passed_over = find_pictures([tmp_path / "*"], False)
+    assert ([picture.source.name for picture in found], passed_over) == (["a.png", "b.mask.png"], {"masks": 1})
+
+
+def test_links_to_folders_and_to_nothing_are_passed_over(tmp_path):
+    make_picture(tmp_path / "a.png")
+    (tmp_path / "back").symlink_to(".", target_is_directory=True)
+    (tmp_path / "gone.png").symlink_to("nowhere")
+    found, passed_over = find_pictures([tmp_path], recursive=True)
+    assert (len(found), passed_over) == (1, {"links to folders": 1, "broken links and devices": 1})
+
+
+@pytest.mark.parametrize(
+    ("source", "result", "more"),
+    [("x_stage1.png", "x.png", {"stage1": True}), ("a.png", "mask.png", {"mask": Path("mask.png")})],
+)
+def test_no_file_of_a_single_result_is_written_over_an_input(tmp_path, monkeypatch, source, result, more):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match="is an input, and a result would overwrite it"):
+        make_plan(Order([make_picture(Path(source))], Path(result), **more))
+
+
 def test_folders_below_are_passed_over_or_kept_as_a_tree(tmp_path):
     (tmp_path / "in" / "1990" / "june").mkdir(parents=True)
     (tmp_path / "in" / ".trash").mkdir()
@@ -181,6 +210,22 @@ def test_a_blank_line_is_the_caption_of_a_tile(tmp_path):
     (tmp_path / "a.tiles.txt").write_bytes(b"a boat\r\n\r\nsky\r\n")
     (job,) = make_plan(Order([source], tmp_path / "out", caption_tiles=True)).jobs
     assert job.captions == ("a boat", "", "sky")
+
+
+@pytest.mark.parametrize(("page", "size"), [(None, "60x40"), (1, "30x20"), (2, "60x40"), (3, None)])
+def test_the_size_of_a_page_is_known_before_it_is_read(tmp_path, page, size):
+    pages = [Image.new("RGB", size) for size in ((30, 20), (60, 40))]
+    pages[0].save(tmp_path / "a.tif", save_all=True, append_images=pages[1:])
+    found = pixel_size(tmp_path / "a.tif", page)
+    assert (found and f"{found[1]}x{found[0]}") == size
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".tif", ".webp"])
+def test_the_size_of_a_picture_on_its_side_is_that_of_the_upright_one(tmp_path, suffix):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    file = make_picture(tmp_path / f"a{suffix}", (40, 30), exif=exif)
+    assert pixel_size(file) == tuple(read_picture(file).shape[2:]) == (40, 30)
 
 
 def test_a_dry_run_tells_and_does_nothing(run, tmp_path, monkeypatch):

@@ -1,7 +1,9 @@
 import json
 import re
+import sys
 
 import numpy as np
+import pytest
 from PIL import Image
 
 FAST = ["--demo", "--steps", "1", "--scale", "1"]
@@ -44,6 +46,17 @@ def test_the_page_has_copies_of_results_that_browsers_do_not_show(run, tmp_path)
     (shown,) = data_of(tmp_path / "out" / "supir_report.html")["pictures"]
     assert shown["results"]["restored"].endswith("/result/a.jpg")
     assert (tmp_path / "out" / shown["results"]["restored"]).is_file()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other disks take text alone for a name")
+def test_the_page_shows_names_that_are_no_text_and_leaves_out_those_too_long(run, tmp_path):
+    names = ("\udcff.png", "n" * 250 + ".png")
+    for name in names:
+        make_picture(tmp_path / name, 60)
+    code, said = run("restore", tmp_path, "-o", tmp_path / "out", "--report", "--stage1", *FAST)
+    assert (code, said.count("failed: "), "File name too long" in said) == (1, 1, True)
+    (shown,) = data_of(tmp_path / "out" / "supir_report.html")["pictures"]
+    assert (shown["name"], shown["results"]["restored"]) == ("\udcff.png", "%FF.png")
 
 
 def test_copies_for_the_page_are_no_inputs_of_the_next_run(run, tmp_path):
