@@ -143,7 +143,12 @@ def _diffusers_sources(folder: Path) -> Sources:
     """Tensors under the names of a single file; query, key and value of the second text encoder are one there."""
     found: dict[str, list[Source]] = {}
     for part, files in part_files(folder).items():
-        keys = {key: stored for file in files for stored in [open_stored(file, EXPECTED)] for key in stored.shapes}
+        keys = {
+            key: stored
+            for file in files
+            for stored in [open_stored(file, f"the weights of {part}")]
+            for key in stored.shapes
+        }
         for key in sorted(keys, key=query_key_value):
             source = Source(((keys[key], key),), keys[key].shapes[key])
             found.setdefault(single_file_name(part, key, keys), []).append(source)

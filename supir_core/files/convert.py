@@ -10,8 +10,13 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from .decoding.decode import shown
+from .decoding.with_pillow import from_memory
+
 SLACK = 0.05
 """How far a float may lie outside of [0, 1], as after bicubic resizing, and still be taken for a picture in [0, 1]."""
+
+ARRAYS = (np.uint8, np.float16, np.float32, np.float64)
 
 Back = Callable[[Tensor], Any]
 
@@ -30,10 +35,18 @@ def as_tensor(picture: Any) -> tuple[Tensor, Back]:
         ValueError: it is of another form, not finite, or beyond [0, 1].
     """
     if isinstance(picture, Image.Image):
+        if 0 in picture.size:
+            raise ValueError(f"expected a picture, got a Pillow image of {picture.size[0]}x{picture.size[1]} pixels")
         return to_tensor(picture), lambda tensor: to_image(tensor[0])
     if isinstance(picture, np.ndarray):
+        native = picture.dtype.newbyteorder("=")
+        if picture.ndim not in (3, 4) or native not in ARRAYS:
+            raise ValueError(
+                "expected an array of shape (H, W, 3 or 4) or (B, H, W, 3 or 4), of uint8 or floats in [0, 1], got "
+                f"{picture.shape} of {picture.dtype}; convert the picture"
+            )
         batch = picture if picture.ndim == 4 else picture[None]
-        tensor, back = as_tensor(torch.from_numpy(np.ascontiguousarray(batch)).movedim(-1, 1))
+        tensor, back = as_tensor(torch.from_numpy(np.ascontiguousarray(batch, native)).movedim(-1, 1))
         rows = slice(None) if picture.ndim == 4 else 0
         return tensor, lambda result: back(result).movedim(1, -1).numpy()[rows]
     if not isinstance(picture, Tensor):
@@ -50,11 +63,11 @@ def as_tensor(picture: Any) -> tuple[Tensor, Back]:
         return picture.float() / 255, lambda tensor: _back(tensor * 255, picture, rounded=True)
     if not picture.is_floating_point():
         raise ValueError(f"expected uint8 or floats in [0, 1], got {picture.dtype}; convert the picture")
-    low, high = picture.min().item(), picture.max().item()
+    values = picture.float()
+    low, high = values.min().item(), values.max().item()
     if not (low >= -SLACK and high <= 1 + SLACK):  # NaN too
         raise ValueError(f"expected values in [0, 1], got {low:g} to {high:g}; scale the picture first")
-    within = picture.float() if low >= 0 and high <= 1 else picture.float().clamp(0, 1)
-    return within, lambda tensor: _back(tensor, picture)
+    return values if low >= 0 and high <= 1 else values.clamp(0, 1), lambda tensor: _back(tensor, picture)
 
 
 def _back(tensor: Tensor, like: Tensor, rounded: bool = False) -> Tensor:
@@ -62,13 +75,8 @@ def _back(tensor: Tensor, like: Tensor, rounded: bool = False) -> Tensor:
 
 
 def to_tensor(image: Image.Image) -> Tensor:
-    """Any Pillow image as ``(1, 3 or 4, H, W)`` in [0, 1]."""
-    if image.mode.startswith("I"):  # 16 bit grey
-        grey = torch.from_numpy(np.asarray(image).astype(np.float32) / 65535)
-        return grey.clamp(0, 1)[None, None].repeat(1, 3, 1, 1)
-    image = image.convert("RGBA" if image.has_transparency_data else "RGB")
-    pixels = torch.from_numpy(np.asarray(image).copy())
-    return pixels.permute(2, 0, 1)[None].float() / 255
+    """Any Pillow image as ``(1, 3 or 4, H, W)`` in [0, 1] and in sRGB. It is not turned, whatever its EXIF says."""
+    return shown(from_memory(image))
 
 
 def to_image(picture: Tensor) -> Image.Image:

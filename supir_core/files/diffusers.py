@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
+from typing import Any
 
 from .errors import UnsupportedCheckpointError
 
@@ -81,7 +82,7 @@ def part_files(folder: Path) -> dict[str, list[Path]]:
     """The files with the weights of each part of a model, those in full precision before others, safetensors before pickles.
 
     Raises:
-        UnsupportedCheckpointError: a part is missing.
+        UnsupportedCheckpointError: a part is missing, or the model does not predict noise.
     """
     found = {part: _weights_in(folder / part) for part in PREFIXES}
     missing = [part for part in REQUIRED if not found[part]]
@@ -91,7 +92,7 @@ def part_files(folder: Path) -> dict[str, list[Path]]:
             f"{', '.join(PREFIXES)} with a .safetensors or .bin file each. Download the folders that are missing"
         )
     scheduler = folder / "scheduler" / "scheduler_config.json"
-    predicts = json.loads(scheduler.read_bytes()).get("prediction_type") if scheduler.is_file() else None
+    predicts = _entry(scheduler, "prediction_type") if scheduler.is_file() else None
     if predicts not in (None, "epsilon"):
         raise UnsupportedCheckpointError(
             f"{folder.name}: a model that predicts {predicts} (scheduler/scheduler_config.json), where SUPIR and InstantIR need "
@@ -116,11 +117,18 @@ def _weights_in(folder: Path) -> list[Path]:
     return []
 
 
+def _entry(file: Path, key: str) -> Any:
+    try:
+        return json.loads(file.read_bytes()).get(key)
+    except (ValueError, AttributeError) as error:
+        raise UnsupportedCheckpointError(f"{file}: expected JSON with a {key}; download it again") from error
+
+
 def _shards(index: Path) -> list[Path]:
     try:
-        names = sorted(set(json.loads(index.read_text())["weight_map"].values()))
+        names = sorted(set(_entry(index, "weight_map").values()))
         return [index.with_name(Path(name).name) for name in names]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, TypeError, AttributeError) as error:
         raise UnsupportedCheckpointError(
             f"{index}: expected an index of shards with a weight_map; download it again"
         ) from error

@@ -47,7 +47,7 @@ def reading(path: str | Path) -> Iterator[None]:
     except Exception as error:  # decoders raise all kinds for damaged files: KeyError, struct.error, MemoryError, ...
         if isinstance(error, OSError) and error.errno:
             raise
-        said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        said = " ".join(f"{type(error).__name__}: {error}".split()).rstrip(":")
         raise UnreadablePictureError(f"{path}: not a picture that can be read, or a damaged one ({said})") from error
     finally:
         for place, limit in before.items():

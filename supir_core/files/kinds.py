@@ -18,7 +18,7 @@ DIFFUSERS_UNET = "a UNet in diffusers' layout, not a single-file checkpoint"
 WHOLE = "Take the whole checkpoint, or the folder in diffusers' layout with unet, vae, text_encoder and text_encoder_2 in it"
 KNOWN_KINDS = (SUPIR, SDXL, VAE, ADAPTER, AGGREGATOR, PREVIEWER, DR_ENCODER)
 
-WRAPPERS = re.compile(r"^((module|model|_orig_mod)\.)+")
+WRAPPERS = re.compile(r"^((module|model|_orig_mod|state_dict)\.)+")
 """Prefixes that training and compiling wrap around every name, and that mean nothing."""
 
 PUBLISHED_NAMES: dict[str, tuple[tuple[str, str], ...]] = {
@@ -129,7 +129,12 @@ KINDS: tuple[tuple[str, tuple[str, ...]], ...] = (
             r"\nconditioner\.embedders\.1\.model\.",
         ),
     ),
-    ("a LoRA", (r"[._](lora_up|lora_down|lora_A|lora_B|hada_w1_a|lokr_w1)\b",)),
+    (
+        "a LoRA",
+        (
+            r"[._](lora_up|lora_down|lora_A|lora_B|lora\.up|lora\.down|dora_scale|hada_w1_a|lokr_w1|oft_diag|oft_blocks)\b",
+        ),
+    ),
     ("a ControlNet", (r"(zero_convs\.0|controlnet_cond_embedding)\.",)),
     ("SUPIR's adaptor without its connectors (project_modules)", (r"\ncontrol_model\.input_hint_block\.0\.weight\n",)),
     ("an SDXL refiner", (_UNET, _VECTOR, r"\nconditioner\.embedders\.0\.model\.")),

@@ -109,8 +109,8 @@ def read_label(path: Path) -> dict[str, str] | None:
         image.load()
         xmp = image.info.get("xmp", b"")
         text = dict(getattr(image, "text", {}))
-    found = LABEL.search(xmp if isinstance(xmp, bytes) else xmp.encode())
-    if found and not text:
-        text = json.loads(unescape(found[1].decode(), {"&quot;": '"'}))
-        text[XMP_KEYWORD] = xmp.decode()
+        found = LABEL.search(xmp if isinstance(xmp, bytes) else xmp.encode())
+        if found and not text:
+            text = json.loads(unescape(found[1].decode(), {"&quot;": '"'}))
+            text[XMP_KEYWORD] = xmp.decode()
     return text if text.get("Software") == SOFTWARE else None

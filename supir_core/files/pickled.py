@@ -69,21 +69,30 @@ def check_zip(path: Path) -> None:
     """Refuse a zip whose tensors cannot be mapped: torch would take compressed bytes for numbers.
 
     Raises:
-        UnsupportedCheckpointError: it is damaged, or zipped with compression.
+        UnsupportedCheckpointError: it is damaged, holds no torch file or a program, or is zipped with compression.
     """
     try:
         with zipfile.ZipFile(path) as file:
+            pickles = {Path(entry.filename).name: entry for entry in file.infolist() if entry.filename.endswith(".pkl")}
             compressed = any(entry.compress_type != zipfile.ZIP_STORED for entry in file.infolist())
-            for entry in file.infolist():
-                if not compressed and entry.filename.endswith("/data.pkl"):
-                    file.read(entry)  # which compares its check sum; torch does not
+            if "data.pkl" in pickles and not compressed:
+                file.read(pickles["data.pkl"])  # which compares its check sum; torch does not
     except (zipfile.BadZipFile, EOFError, ValueError, RuntimeError, OSError) as error:
         raise UnsupportedCheckpointError(f"{path.name}: {_what_failed(path, error)}") from error
-    if compressed:
-        raise UnsupportedCheckpointError(
-            f"{path.name}: a torch file that was zipped anew, with compression, so that its tensors cannot be mapped. Unpack "
+    problem = ""
+    if "data.pkl" not in pickles:
+        problem = "a zip that is no torch file. Unpack it, and name the .safetensors or .ckpt file that was in it"
+    elif "constants.pkl" in pickles:
+        problem = (
+            "a TorchScript file, a program with its weights, which is not run. Take the weights alone, as .safetensors"
+        )
+    elif compressed:
+        problem = (
+            "a torch file that was zipped anew, with compression, so that its tensors cannot be mapped. Unpack "
             "it and zip it without compression (zip -0 -r), or take the file as it was published"
         )
+    if problem:
+        raise UnsupportedCheckpointError(f"{path.name}: {problem}")
 
 
 def _what_failed(path: Path, error: Exception) -> str:

@@ -6,13 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
 from torch import Tensor
 
 from .convert import as_tensor
-from .decoding.decode import decode, to_srgb
-from .decoding.raster import upright
+from .decoding.decode import decode, shown
 from .guard import UnreadablePictureError, reading
 from .metadata import Label, read_label
 from .suffixes import KNOWN_SUFFIXES, SUFFIXES
@@ -62,22 +59,7 @@ def open_picture(path: str | Path, page: int | None = None) -> Picture:
     """
     with reading(path):
         raster = decode(Path(path), page)
-        colors, alpha = to_srgb(raster), raster.alpha
-        height, width = upright(colors, raster.orientation).shape[:2]
-        tensor = torch.empty(1, 3 if alpha is None else 4, height, width)
-        _fill(tensor[0, :3], colors, raster.orientation)
-        if alpha is not None:
-            _fill(tensor[0, 3:], alpha[..., None], raster.orientation)
-        return Picture(tensor, 8 * raster.pixels.dtype.itemsize, raster.exif)
-
-
-def _fill(planes: Tensor, pixels: np.ndarray, orientation: int) -> None:
-    """Write pixels ``(H, W, C)`` into ``(C, H, W)``, upright and in [0, 1]."""
-    turned = upright(pixels, orientation)
-    for number, plane in enumerate(planes):
-        np.copyto(plane.numpy(), turned[..., min(number, turned.shape[2] - 1)])
-    if pixels.dtype.kind == "u":
-        planes /= np.iinfo(pixels.dtype).max
+        return Picture(shown(raster), 8 * raster.pixels.dtype.itemsize, raster.exif)
 
 
 def read_picture(path: str | Path, page: int | None = None) -> Tensor:
@@ -105,7 +87,7 @@ def save_picture(path: str | Path, picture: Any, bits: int = 8) -> None:
         bits: 8, or 16 in PNG and TIFF.
 
     Raises:
-        ValueError: there are several pictures, or the format is not among those.
+        ValueError: there are several pictures, or the format or ``bits`` are not among those.
     """
     tensor, _ = as_tensor(picture)
     if len(tensor) > 1:

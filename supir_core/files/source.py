@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -51,11 +52,20 @@ def sources_of(stored: Stored, names: Mapping[str, str]) -> Sources:
     return found
 
 
-def joined(parts: Iterable[Source]) -> Source:
-    """Tensors one after the other, as one."""
-    sources = tuple(parts)
-    shape = (sum(source.shape[0] for source in sources), *sources[0].shape[1:])
-    return Source(tuple(source.parts[0] for source in sources), shape, lambda *tensors: torch.cat(tensors))
+def joined(sources: Sequence[Source]) -> Source:
+    """Query, key and value one after the other, as one.
+
+    Raises:
+        UnsupportedCheckpointError: these are not three tensors of one size.
+    """
+    parts, shape = tuple(source.parts[0] for source in sources), sources[0].shape
+    if len(sources) != 3 or not shape or any(source.shape != shape for source in sources):
+        stored, key = parts[0]
+        raise UnsupportedCheckpointError(
+            f"{stored.path}: expected query, key and value of one size, each once, got {len(parts)} tensors, the first is "
+            f"{key}. The file was altered, or saved in part: download it again"
+        )
+    return Source(parts, (3 * shape[0], *shape[1:]), lambda *tensors: torch.cat(tensors))
 
 
 def as_built(sources: Sources) -> Sources:
@@ -109,6 +119,11 @@ def dequantised(sources: Sources) -> Sources:
         weight = result.get(f"{key.removesuffix(ending)}.weight") if ending else None
         if ending and weight is None:
             raise UnsupportedCheckpointError(f"{scale.parts[0][0].path.name}: {key} scales a weight that is not there")
+        if weight and math.prod(scale.shape) not in (1, *weight.shape[:1]):
+            raise UnsupportedCheckpointError(
+                f"{scale.parts[0][0].path.name}: {key} is {scale.shape}, expected a number for the whole weight or for each of "
+                "its rows: it is quantised in another way. Take the file in float16"
+            )
         if weight:
             result[f"{key.removesuffix(ending or '')}.weight"] = Source(
                 (*weight.parts, *scale.parts), weight.shape, scaled
@@ -118,8 +133,6 @@ def dequantised(sources: Sources) -> Sources:
 
 def scaled(weight: Tensor, scale: Tensor) -> Tensor:
     """A quantised weight with its scale, a number or one for each row."""
-    if scale.numel() not in (1, len(weight)):
-        raise UnsupportedCheckpointError(f"expected a scale for the whole weight or for each row, got {scale.numel()}")
     rows = scale.float().reshape(-1, *[1] * (weight.ndim - 1))
     return (weight.float() * rows).half()
 

@@ -11,6 +11,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from .errors import UnsupportedCheckpointError
+from .guess import what_it_is
 from .pickled import check_zip, unpickle
 
 
@@ -43,7 +44,7 @@ def open_stored(path: Path, expected: str) -> Stored:
         FileNotFoundError: there is no such file.
     """
     if not path.is_file():
-        what = "a folder" if path.is_dir() else "a device or a pipe" if path.exists() else "not there"
+        what = "a folder: name a file" if path.is_dir() else "a device or a pipe" if path.exists() else "not there"
         raise FileNotFoundError(f"{path}: expected {expected}, but it is {what}")
     with path.open("rb") as file:
         head = file.read(64)
@@ -51,7 +52,7 @@ def open_stored(path: Path, expected: str) -> Stored:
         return Stored(path, _safetensors_shapes(path), lambda names: _read_safetensors(path, names), mapped=True)
     zipped = head[:2] == b"PK"
     if not zipped and head[:1] != b"\x80":
-        raise UnsupportedCheckpointError(f"{path.name}: expected {expected}, this is {_guess(head)}")
+        raise UnsupportedCheckpointError(f"{path.name}: expected {expected}, this is {what_it_is(head)}")
     if zipped:
         check_zip(path)
     shapes = {name: tuple(tensor.shape) for name, tensor in unpickle(path, zipped).items()}
@@ -82,21 +83,3 @@ def _read_safetensors(path: Path, names: Sequence[str]) -> dict[str, Tensor]:
 def _read_pickle(path: Path, names: Sequence[str], mapped: bool) -> dict[str, Tensor]:
     tensors = unpickle(path, mapped)
     return {name: tensors[name] for name in names}
-
-
-def _guess(head: bytes) -> str:
-    if not head:
-        return "an empty file"
-    if head.startswith(b"version https://git-lfs"):
-        return "a Git LFS pointer in place of the file: fetch the real one with `git lfs pull` or download it again"
-    if head.startswith((b"\xff\xd8", b"\x89PNG")):
-        return "a picture"
-    if head.startswith(b"GGUF"):
-        return "a GGUF file, quantised for other programs: take a .safetensors or .ckpt file"
-    if head.lstrip()[:1] == b"<":
-        return "a web page: the download link led to a page, not to the file"
-    if not any(head):
-        return "a file of zeros, which a download that broke off leaves: download it again"
-    if all(byte in b"\t\n\r" or 32 <= byte < 127 for byte in head):
-        return "a text file"
-    return f"neither safetensors nor a torch file (it starts with {head[:8].hex(' ')})"

@@ -16,6 +16,7 @@ ALWAYS = [
     ".jpeg",
     ".jpe",
     ".jfif",
+    ".mpo",
     ".webp",
     ".tif",
     ".tiff",
@@ -27,8 +28,42 @@ ALWAYS = [
     ".pbm",
     ".pnm",
 ]
-RAW = [".dng", ".cr2", ".cr3", ".crw", ".nef", ".nrw", ".arw", ".orf", ".rw2", ".raf", ".pef", ".srw"]
-OTHERS = [".psd", ".psb", ".xcf", ".exr", ".hdr", ".tga", ".pcx", ".sgi", ".ico", ".svg", ".pdf"]
+RAW = [
+    ".dng",
+    ".cr2",
+    ".cr3",
+    ".crw",
+    ".nef",
+    ".nrw",
+    ".arw",
+    ".sr2",
+    ".orf",
+    ".rw2",
+    ".raf",
+    ".pef",
+    ".srw",
+    ".3fr",
+    ".iiq",
+    ".x3f",
+]
+OTHERS = [
+    ".psd",
+    ".psb",
+    ".xcf",
+    ".exr",
+    ".hdr",
+    ".tga",
+    ".pcx",
+    ".sgi",
+    ".ico",
+    ".svg",
+    ".eps",
+    ".pdf",
+    ".qoi",
+    ".dds",
+    ".jxr",
+    ".pfm",
+]
 
 
 def _unless(there: bool | None, remedy: str) -> str:
@@ -38,7 +73,8 @@ def _unless(there: bool | None, remedy: str) -> str:
 KNOWN_SUFFIXES: dict[str, str] = {
     **dict.fromkeys(ALWAYS, ""),
     **dict.fromkeys(
-        [".jp2", ".j2k", ".jpx", ".jpf"], _unless(features.check("jpg_2000"), "install a Pillow with JPEG 2000")
+        [".jp2", ".j2k", ".j2c", ".jpc", ".jpx", ".jpf"],
+        _unless(features.check("jpg_2000"), "install a Pillow with JPEG 2000"),
     ),
     **dict.fromkeys([".heic", ".heif", ".hif"], _unless(HEIF, "install pillow-heif")),
     ".avif": _unless(features.check("avif") or HEIF, "install Pillow 11.3 or newer"),

@@ -53,11 +53,13 @@ def write_picture(
         exif: what the camera wrote, as ``Picture.exif`` has it.
 
     Raises:
-        ValueError: the format cannot hold it, or it has values that are not finite.
+        ValueError: the format cannot hold it, it has values that are not finite, or ``bits`` are neither 8 nor 16.
         OSError: the file cannot be written.
     """
     name = format_of(path)
     check_side(path, *picture.shape[1:])
+    if bits not in (8, 16):
+        raise ValueError(f"{path.name} is not written: expected bits=8 or bits=16, got {bits!r}")
     if not picture.isfinite().all():
         raise ValueError(
             f"{path.name} is not written: the picture has values that are no numbers (NaN or infinite), usually from half "

@@ -146,10 +146,12 @@ def test_swapped_files_are_named(files):
     ("content", "said"),
     [
         (b"", "an empty file"),
-        (b"just some notes\n", "a text file"),
+        (b'{"error": "not found"}\n', "a text file .*not found"),
         (b"<!DOCTYPE html><html>", "a web page"),
+        (b"\xef\xbb\xbf\n<!DOCTYPE html><html>\xc3", "a web page"),
+        (b"\x1f\x8b\x08\x00", "an archive: unpack it"),
         (b"version https://git-lfs.github.com/spec/v1\n", "Git LFS pointer"),
-        (b"\x00\x01\x02garbage", "neither safetensors nor a torch file"),
+        (b"\x00\x01\x02garbage", "of no known kind .it starts with 00 01"),
         (struct.pack("<Q", 10**9) + b'{"a":', "damaged safetensors"),
     ],
 )
@@ -258,7 +260,7 @@ def test_known_spare_keys_are_ignored(files, tmp_path):
 def test_a_missing_file_and_a_folder_are_named(tmp_path):
     with pytest.raises(FileNotFoundError, match="not there"):
         open_checkpoint(tmp_path / "nothing.ckpt")
-    with pytest.raises(FileNotFoundError, match="a folder"):
+    with pytest.raises(FileNotFoundError, match="a folder: name a file"):
         open_checkpoint(tmp_path)
 
 

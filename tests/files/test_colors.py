@@ -110,7 +110,15 @@ def test_transparency_stays_as_it_is_through_a_profile(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "profile", [b"", b"no profile", bytes(200), rgb_profile(SRGB, gamma(1.0))[:180], grey_profile(gamma(1.0))]
+    "profile",
+    [
+        b"",
+        b"no profile",
+        bytes(200),
+        rgb_profile(SRGB, gamma(1.0))[:180],
+        grey_profile(gamma(1.0)),
+        lut_profile(b"RGB ", lambda *_: (0, 0, 0)).replace(b"acsp", b"xxxx"),
+    ],
 )
 def test_a_profile_that_is_damaged_or_of_another_kind_is_left_out(tmp_path, caplog, profile):
     with caplog.at_level(logging.WARNING):
@@ -152,6 +160,13 @@ def test_display_p3_is_known_without_a_profile(tmp_path, chunk):
         assert psnr(pixels(read_picture(written(tmp_path, png(pixel, chunk)))), p3_expected(pixel)) >= 50
 
 
+@pytest.mark.parametrize(("white", "primaries"), [((0, 0), [0] * 6), (P3[:2], [0] * 6), ((0.3127, 0.3290), [0.3] * 6)])
+def test_primaries_that_are_no_colours_are_left_out(tmp_path, caplog, white, primaries):
+    ours = pixels(read_picture(written(tmp_path, png(COLOR, chromaticities(white, primaries)))))
+    assert psnr(ours, unit(COLOR)) >= 90
+    assert "left out the primaries" in caplog.text
+
+
 def test_coded_colours_count_before_a_profile_and_before_gamma(tmp_path):
     profile = (b"iCCP", b"p\0\0" + zlib.compress(rgb_profile(SRGB, gamma(1.0))))
     chunks = [(b"cICP", bytes([1, 13, 0, 1])), profile, chunk_gamma(1.0)]
@@ -174,6 +189,11 @@ def lab_of(color):
     return np.stack(
         [116 * root[..., 1] - 16, 500 * (root[..., 0] - root[..., 1]), 200 * (root[..., 1] - root[..., 2])], -1
     )
+
+
+def test_lab_in_floats_is_refused_by_name(tmp_path):
+    with pytest.raises(UnreadablePictureError, match=r"Lab in floats.*save it as RGB"):
+        read_picture(written(tmp_path, tiff(np.zeros((4, 4, 3), np.float32), photometric="cielab")))
 
 
 def test_lab_is_read(tmp_path):

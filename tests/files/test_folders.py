@@ -3,6 +3,8 @@
 import json
 
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 
 from supir_core.command import cli
 from supir_core.command.demo import WEIGHTS
@@ -39,6 +41,35 @@ def test_a_folder_of_another_prediction_is_refused_by_name(sdxl, tmp_path):
     assert_equal(folder, SDXL, sdxl, tmp_path)
     config.write_text('{"prediction_type": "v_prediction"}')
     with pytest.raises(UnsupportedCheckpointError, match="a model that predicts v_prediction"):
+        open_checkpoint(folder, SDXL)
+    for damaged in ("", "[]", "<html>"):
+        config.write_text(damaged)
+        with pytest.raises(
+            UnsupportedCheckpointError, match=r"scheduler_config\.json: expected JSON with a prediction_type"
+        ):
+            open_checkpoint(folder, SDXL)
+
+
+@pytest.mark.parametrize("change", [lambda _: None, lambda q: q[:, :1].clone(), torch.sum])
+def test_query_key_and_value_that_do_not_belong_together_are_refused(sdxl, tmp_path, change):
+    folder = diffusers_folder(sdxl, tmp_path / "model")
+    file = folder / "text_encoder_2" / "model.safetensors"
+    tensors = load_file(file)
+    name = next(key for key in tensors if key.endswith("q_proj.weight"))
+    changed = change(tensors.pop(name))
+    save_file(tensors if changed is None else tensors | {name: changed}, file)
+    with pytest.raises(
+        UnsupportedCheckpointError, match=r"model\.safetensors: expected query, key and value of one size"
+    ):
+        open_checkpoint(folder, SDXL)
+
+
+def test_the_part_that_is_no_file_of_weights_is_named(sdxl, tmp_path):
+    folder = diffusers_folder(sdxl, tmp_path / "model")
+    (folder / "text_encoder_2" / "model.safetensors").write_bytes(b"")
+    with pytest.raises(
+        UnsupportedCheckpointError, match="expected the weights of text_encoder_2, this is an empty file"
+    ):
         open_checkpoint(folder, SDXL)
 
 

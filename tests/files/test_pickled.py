@@ -57,7 +57,14 @@ PICKLES = {
         r"code .* refused \(torch.nn.modules.linear.Linear\)",
     ),
     "damaged pickle": (lambda t, p: flipped(t, p), "a damaged torch file"),
-    "a zip of something else": (lambda t, p: zipfile.ZipFile(p, "w").writestr("a.txt", "b"), "a damaged torch file"),
+    "a zip of something else": (
+        lambda t, p: zipfile.ZipFile(p, "w").writestr("a.txt", "b"),
+        "is no torch file. Unpack it",
+    ),
+    "TorchScript": (
+        lambda t, p: (torch.save(t, p), zipfile.ZipFile(p, "a").writestr("a/constants.pkl", b"")),
+        "a TorchScript file, a program with its weights, which is not run",
+    ),
     "holds itself": (lambda t, p: torch.save(itself(), p), "this is a file of unknown content"),
     "numbers for names": (lambda t, p: torch.save(dict(enumerate(t.values())), p), "but one is called 0"),
     "quantised": (lambda t, p: torch.save(of_quantised(t), p), r"time_embed.0.weight is quantised \(qint8\)"),

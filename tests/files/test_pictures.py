@@ -234,9 +234,21 @@ def test_other_files_that_were_cut_are_refused(tmp_path, name):
         read_picture(written(tmp_path, cut(pillow(COLOR, kind), 0.6), name))
 
 
-@pytest.mark.parametrize("data", [b"", b"Dear Sir,\nplease find enclosed", b"%PDF-1.7", b"%!PS-Adobe-3.0 EPSF-3.0\n"])
-def test_what_is_no_picture_is_refused(tmp_path, data):
-    with pytest.raises(UnreadablePictureError, match="not a picture that can be read"):
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (b"", "it is an empty file"),
+        (b"Dear Sir,\nplease find enclosed", "it is a text file .'Dear Sir, please find enclosed'."),
+        (b"<!DOCTYPE html><html>", "it is a web page"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "it is a Git LFS pointer"),
+        (bytes(99), "it is a file of zeros"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n\xff", "it is of no known kind"),
+    ],
+)
+def test_what_is_no_picture_is_refused(tmp_path, data, said):
+    with pytest.raises(
+        UnreadablePictureError, match=f"a.png: not a picture that can be read, or a damaged one; {said}"
+    ):
         read_picture(written(tmp_path, data, "a.png"))
 
 

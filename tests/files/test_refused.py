@@ -88,6 +88,11 @@ REFUSED = {
         extra(UNET + "nowhere.scale_weight"),
         "nowhere.scale_weight scales a weight that is not there",
     ),
+    "a scale for each block": (
+        SDXL,
+        extra(CONV.replace("weight", "scale_weight"), of=torch.ones(64, 3)),
+        "in_layers.2.scale_weight is .64, 3., expected a number for the whole weight or for each of its rows",
+    ),
     "quantised in another way": (
         SDXL,
         lambda t: t | {UNET + "out.2.comfy_quant": torch.tensor(list(b'{"format": "nvfp4"}'), dtype=torch.uint8)},

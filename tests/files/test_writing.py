@@ -141,6 +141,15 @@ def test_the_label_of_a_file_that_is_not_whole_is_not_read(tmp_path, suffix):
             read_label(path)
 
 
+@pytest.mark.parametrize("suffix", [".tif", ".jpg", ".webp"])
+def test_a_label_that_is_damaged_is_not_read(tmp_path, suffix):
+    path = tmp_path / f"a{suffix}"
+    write_picture(path, PICTURE, LABEL)
+    path.write_bytes(path.read_bytes().replace(b'label="{', b'label="['))
+    with pytest.raises(UnreadablePictureError, match="JSONDecodeError"):
+        read_label(path)
+
+
 def test_the_texts_of_other_programs_are_no_label(tmp_path):
     info = PngInfo()
     info.add_text("Software", "another")

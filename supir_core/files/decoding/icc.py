@@ -79,7 +79,7 @@ def through_profile(raster: Raster, profile: bytes) -> np.ndarray | None:
         if space and (pixels.dtype != np.uint8 or len(space.curves) == 1):
             return space.to_srgb(pixels)
         return _by_lcms(pixels, profile)
-    except (ValueError, ZeroDivisionError, ImageCms.PyCMSError) as error:
+    except (ValueError, OSError, ZeroDivisionError, ImageCms.PyCMSError) as error:
         log.warning("left out a damaged colour profile (%s)", error)
         return None
 

@@ -60,14 +60,14 @@ def scaled(pixels: np.ndarray, most: float | None = None) -> np.ndarray:
     Args:
         pixels: of any shape; what is below 0 becomes 0.
         most: what stands for white; that of the type where it is not given. With floats it is 1, unless they go up to
-            about 255 or 65535, or further: then it is that, or the largest.
+            about 255 or 65535, or further: then it is that, or the largest. Whole numbers of 32 bits and a sign, in which
+            programs keep 1, 8 or 16 bits, are taken alike; those that go further have the white of their type.
     """
     if pixels.dtype == bool:
         return pixels.astype(np.uint8) * np.uint8(255)
     if pixels.dtype.kind == "f":
         pixels = np.nan_to_num(pixels, posinf=0, neginf=0)
-        most = most or _white(float(pixels.max(initial=0)))
-    most = most or int(np.iinfo(pixels.dtype).max)
+    most = most or _white(pixels)
     full = np.uint8 if pixels.dtype.kind == "u" and most <= 255 else np.uint16
     if pixels.dtype == full and most == np.iinfo(full).max:
         return pixels
@@ -77,7 +77,12 @@ def scaled(pixels: np.ndarray, most: float | None = None) -> np.ndarray:
     return np.rint(wide, out=wide).clip(0, np.iinfo(full).max, out=wide).astype(full)
 
 
-def _white(top: float) -> float:
-    if top <= 16:  # highlights of a picture in [0, 1] may lie above
-        return 1
-    return next((white for white in (255, 65535) if top <= 1.05 * white), top)
+def _white(pixels: np.ndarray) -> float:
+    top = float(pixels.max(initial=0))
+    if pixels.dtype.kind == "f":
+        unit, beyond = 16, top  # highlights of a picture in [0, 1] may lie above
+    else:
+        unit, beyond = 1, int(np.iinfo(pixels.dtype).max)
+        if pixels.dtype != np.int32:
+            return beyond
+    return 1 if top <= unit else next((white for white in (255, 65535) if top <= 1.05 * white), beyond)

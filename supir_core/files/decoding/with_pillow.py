@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -11,11 +12,13 @@ import numpy as np
 from PIL import Image, ImageFile
 
 from ..exif import read_camera
-from ..guard import UnreadablePictureError, check_room
+from ..guard import check_room
 from .colors import BT709, D65, Space, coded_space, grey_space, power, srgb_to_light, to_xyz
 from .jpeg import load_nearly_whole
 from .pages import page_index
 from .raster import Model, Raster, scaled
+
+log = logging.getLogger(__name__)
 
 FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "BMP", "DIB", "GIF", "PPM", "JPEG2000", "AVIF", "JXL")
 """What Pillow may take a file for: no vector graphics, and nothing that calls other programs."""
@@ -45,8 +48,8 @@ def read_with_pillow(path: Path, page: int | None, formats: Sequence[str] = FORM
         if image.format == "PNG" and frames == 1 and raw in (*DEEP_PNG, GREY_ALPHA_PNG):
             pixels, alpha = _deep_png(path, image, raw)
         else:
-            pixels, alpha = _pixels(load_nearly_whole(path, image) if image.format in ("JPEG", "MPO") else image)
-        model: Model = "cmyk" if image.mode == "CMYK" else "grey" if pixels.shape[2] == 1 else "rgb"
+            pixels, alpha = _pixels(load_nearly_whole(path, image) if image.format in ("JPEG", "MPO") else image, 65535)
+        model = _model(image, pixels)
         exif, orientation = read_camera(image.getexif)
         turned = image.format == "JXL" and not getattr(image, "jpeg", False)  # its decoder has done so
         return Raster(
@@ -66,10 +69,20 @@ def _registered() -> dict[str, Any]:
     return Image.OPEN
 
 
-def _pixels(image: Image.Image) -> tuple[np.ndarray, np.ndarray | None]:
-    """Pixels ``(H, W, C)`` and alpha ``(H, W)`` of a picture that is loaded."""
+def from_memory(image: Image.Image) -> Raster:
+    """A Pillow image as it is, in its colours."""
+    pixels, alpha = _pixels(image)
+    return Raster(pixels, _model(image, pixels), alpha, image.info.get("icc_profile"))
+
+
+def _model(image: Image.Image, pixels: np.ndarray) -> Model:
+    return "cmyk" if image.mode == "CMYK" else "grey" if pixels.shape[2] == 1 else "rgb"
+
+
+def _pixels(image: Image.Image, white: int | None = None) -> tuple[np.ndarray, np.ndarray | None]:
+    """Pixels ``(H, W, C)`` and alpha ``(H, W)``; ``white`` of whole numbers beyond 8 bits, where it is known."""
     if image.mode[0] in "IF":
-        pixels = scaled(np.asarray(image), None if image.mode == "F" else 65535)
+        pixels = scaled(np.asarray(image), None if image.mode == "F" else white)
         return pixels[..., None], _keyed(pixels[..., None], image.info.get("transparency"))
     grey = image.mode in ("1", "L", "LA", "La")
     if image.mode == "CMYK":
@@ -120,9 +133,11 @@ def _png_colors(path: Path, image: Image.Image, model: Model) -> bytes | Space |
         return grey_space(curve)
     white, primaries = (chromaticity[:2], chromaticity[2:]) if chromaticity else (D65, BT709)
     try:
-        return Space((curve,) * 3, to_xyz(primaries, white))
-    except (np.linalg.LinAlgError, ZeroDivisionError) as error:
-        raise UnreadablePictureError(f"its primaries {chromaticity} are no colours ({error})") from error
+        with np.errstate(divide="raise", invalid="raise"):
+            return Space((curve,) * 3, to_xyz(primaries, white))
+    except (np.linalg.LinAlgError, ArithmeticError):
+        log.warning("%s: left out the primaries %s, which are no colours", path, chromaticity)
+        return None
 
 
 def _cicp(path: Path) -> bytes | None:

@@ -136,6 +136,8 @@ def _colors(page: TiffPage, pixels: np.ndarray) -> np.ndarray:
     photometric = page.photometric
     if photometric == PALETTE:
         return _palette(page)[pixels[..., 0]]
+    if photometric in (CIELAB, ICCLAB) and pixels.dtype.kind == "f":
+        raise UnreadablePictureError("a TIFF of Lab in floats, which is not read here; save it as RGB first")
     if photometric in (CIELAB, ICCLAB) and pixels.dtype.kind == "i":
         pixels = pixels.view(f"u{pixels.dtype.itemsize}")
     pixels = scaled(pixels, _white(page) if pixels.dtype.kind == "u" else None)
