@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from os.path import isdir, join
 from typing import Any
 
 import comfy.model_management
@@ -114,5 +114,5 @@ def drop(patcher: CaptionerPatcher) -> None:
 
 def find_captioner(name: str) -> str:
     """A folder of that name in ``models/LLM``, else the name: another folder, or a hub id."""
-    folder = Path(folder_paths.models_dir) / FOLDER / name
-    return str(folder) if name and folder.is_dir() else name
+    folder = join(folder_paths.models_dir, FOLDER, name)
+    return folder if name and isdir(folder) else name

@@ -30,6 +30,12 @@ class DemoClip:
     def __init__(self, text: TextEncoders):
         self.text = text
 
+    def __getattr__(self, name: str) -> Any:
+        """What a CLIP of ComfyUI has besides."""
+        raise AttributeError(
+            f"the demo's text encoders only encode, and have no {name}; load an SDXL checkpoint for that"
+        )
+
     def tokenize(self, text: str, **options: Any) -> str:
         """The text without the escapes of ComfyUI's syntax, for ``encode_from_tokens_scheduled``; weights are not read."""
         return re.sub(r"\\([()])", r"\1", text)

@@ -25,7 +25,7 @@ from ..supir_core.sdxl.schedule import nearest_index
 from ..supir_core.supir.adaptor import Adaptor
 from ..supir_core.supir.connectors import ConnectorFusion
 from .host import CATEGORY, KEY, SupirModelType
-from .inputs import schedule_inputs
+from .inputs import check_setting, schedule_inputs
 from .loader import SupirWeights
 from .options import SUPIR_CALL, TILE, TILE_KEY, Z_LQ, rows_for, scaled_latent, schedule_sigma
 from .prediction import watch_prediction
@@ -222,4 +222,5 @@ class SupirDenoiser(io.ComfyNode):
         strength_end: float,
     ) -> io.NodeOutput:
         strength = LinearSchedule(strength_start, strength_end)
+        check_setting("strength", strength, "control")
         return io.NodeOutput(apply_supir(model, supir_model, z_lq["samples"], strength))

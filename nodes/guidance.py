@@ -16,7 +16,7 @@ from ..supir_core.restoration.denoiser import LinearSchedule
 from ..supir_core.supir.denoiser import UNGUIDED
 from ..supir_core.supir.sampling import restore_towards
 from .host import CATEGORY, KEY
-from .inputs import schedule_inputs, setting_input
+from .inputs import check_setting, schedule_inputs, setting_input
 from .notices import warn
 from .options import CHURNED, LEVELS, SIGMA, Z_CENTER, scaled_latent, with_levels
 from .prediction import watch_prediction
@@ -161,5 +161,7 @@ class SupirGuidance(io.ComfyNode):
         restoration_scale: float,
         z_center: dict[str, Tensor] | None = None,
     ) -> io.NodeOutput:
-        center = z_center["samples"] if z_center else None
-        return io.NodeOutput(apply_guidance(model, LinearSchedule(cfg_start, cfg_end), restoration_scale, center))
+        cfg, center = LinearSchedule(cfg_start, cfg_end), z_center["samples"] if z_center else None
+        check_setting("cfg", cfg)
+        check_setting("restoration_scale", restoration_scale)
+        return io.NodeOutput(apply_guidance(model, cfg, restoration_scale, center))

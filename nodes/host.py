@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable
 from functools import partial
+from os.path import splitext
 from pathlib import Path
 from typing import Any
 
@@ -56,14 +57,30 @@ def to_picture(image: Tensor) -> Tensor:
     """IMAGE ``(B, H, W, C)`` as ``(B, C, H, W)``; a grey one, of one channel, gets three.
 
     Raises:
-        ValueError: there is no picture in it.
+        ValueError: there is no picture in it, or values that are no numbers.
     """
     if image.ndim != 4 or 0 in image.shape or image.shape[-1] not in (1, 3, 4):
         raise ValueError(
             f"expected pictures of shape (B, H, W, 1, 3 or 4), got {tuple(image.shape)}; connect a node that gives an IMAGE"
         )
     picture = image.movedim(-1, 1).float()
+    if not torch.isfinite(picture.sum()):  # one that is not makes the sum so
+        raise ValueError(
+            "the picture that came in has values that are no numbers (NaN or infinite). Look at the node before this one: "
+            "networks in float16 give such pictures, so start ComfyUI with --bf16-unet and --fp32-vae"
+        )
     return picture.expand(-1, 3, -1, -1) if picture.shape[1] == 1 else picture
+
+
+def to_masks(mask: Tensor) -> Tensor:
+    """MASK ``(M, H, W)``, also one without M or with more before it, as ComfyUI's own nodes take it.
+
+    Raises:
+        ValueError: there are values that are no numbers.
+    """
+    if not torch.isfinite(mask.sum()):
+        raise ValueError("the mask has values that are no numbers (NaN or infinite); look at the node that made it")
+    return mask.reshape(-1, *mask.shape[-2:])
 
 
 def to_image(picture: Tensor) -> Tensor:
@@ -85,8 +102,9 @@ def find_weights(name: str, what: str) -> Path:
     Raises:
         FileNotFoundError: it is in none of them.
     """
-    stem = Path(name).with_suffix("")
-    names = [name, *(other for other in weight_files("") if Path(other).with_suffix("") == stem)]
+    name = str(name)  # any node may be linked to it
+    stem = splitext(name)[0]
+    names = [name, *(other for other in weight_files("") if splitext(other)[0] == stem)]
     found = (folder_paths.get_full_path(folder, name) for name in names for folder in FOLDERS)
     path = next((path for path in found if path), None)
     if path is None:
@@ -97,11 +115,15 @@ def find_weights(name: str, what: str) -> Path:
     return Path(path)
 
 
-def missing_weights(files: Mapping[str, str]) -> bool | str:
-    """What ``validate_inputs`` says of files and what each should be: the first that is not there, else True."""
+def missing_weights(files: Iterable[tuple[str | None, str]]) -> bool | str:
+    """What ``validate_inputs`` says of files and what each should be: the first that is not there, else True.
+
+    What comes through a link is not known yet, and is None.
+    """
     try:
-        for name, what in files.items():
-            find_weights(name, what)
+        for name, what in files:
+            if name is not None:
+                find_weights(name, what)
     except FileNotFoundError as error:
         return str(error)
     return True

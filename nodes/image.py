@@ -16,15 +16,21 @@ from ..supir_core.files.metadata import provenance
 from ..supir_core.files.pictures import write_picture
 from ..supir_core.restoration.colorfix import fix_color
 from .host import CATEGORY, to_image, to_picture
-from .inputs import setting_input
+from .inputs import check_setting, setting_input
 
 METHODS = {
     "SupirEncode": "SUPIR",
     "SupirDenoiser": "SUPIR",
     "SupirRestore": "SUPIR",
+    "SupirModelLoader": "SUPIR",
     "InstantIRApply": "InstantIR",
+    "InstantIRModelLoader": "InstantIR",
 }
-"""Nodes by which a picture is known to be restored, and the method."""
+"""Nodes by which a picture is known to be restored, and the method; SUPIR Restore Region does it by what is loaded."""
+
+
+PREFIX = "SUPIR"
+"""Name of the files where none is given."""
 
 
 class SupirColorFix(io.ComfyNode):
@@ -54,6 +60,7 @@ class SupirColorFix(io.ComfyNode):
 
     @classmethod
     def execute(cls, image: Tensor, reference: Tensor, mode: str, strength: float) -> io.NodeOutput:
+        check_setting("strength", strength, "color_strength")
         picture, colors = to_picture(image), to_picture(reference)
         height, width = colors.shape[2:]
         cut = picture[:, :, :height, :width]
@@ -85,7 +92,7 @@ class SupirSaveImage(io.ComfyNode):
                 io.Image.Input("images", tooltip="The pictures to save."),
                 io.String.Input(
                     "filename_prefix",
-                    default="SUPIR",
+                    default=PREFIX,
                     tooltip="Name of the files, with folders and %year%-%month%-%day% as in Save Image.",
                 ),
                 io.Combo.Input(
@@ -105,15 +112,21 @@ class SupirSaveImage(io.ComfyNode):
     @classmethod
     def execute(cls, images: Tensor, filename_prefix: str, bits: str = "8") -> io.NodeOutput:
         pictures = to_picture(images)
-        folder, name, counter, subfolder, _ = folder_paths.get_save_image_path(
-            filename_prefix, folder_paths.get_output_directory(), pictures.shape[3], pictures.shape[2]
-        )
         text = {**provenance(method_of(cls.hidden.prompt, cls.hidden.unique_id)), **_workflow(cls.hidden)}
         results = []
-        for number, picture in enumerate(pictures):
-            file = f"{name.replace('%batch_num%', str(number))}_{counter + number:05}_.png"
-            write_picture(Path(folder) / file, picture, text, bits=int(bits))
-            results.append(ui.SavedResult(file, subfolder, io.FolderType.output))
+        try:
+            folder, name, counter, subfolder, _ = folder_paths.get_save_image_path(
+                filename_prefix or PREFIX, folder_paths.get_output_directory(), pictures.shape[3], pictures.shape[2]
+            )
+            for number, picture in enumerate(pictures):
+                file = f"{name.replace('%batch_num%', str(number))}_{counter + number:05}_.png"
+                write_picture(Path(folder) / file, picture, text, bits=int(bits))
+                results.append(ui.SavedResult(file, subfolder, io.FolderType.output))
+        except OSError as error:
+            raise OSError(
+                f"picture {len(results) + 1} of {len(pictures)} could not be saved: {error.strerror}. Choose another, or a shorter, "
+                "filename_prefix, or make room in ComfyUI's output folder"
+            ) from error
         return io.NodeOutput(ui=ui.SavedImages(results))
 
 

@@ -17,6 +17,15 @@ def setting_input(name: str, settings: type = Settings, **changes: Any) -> io.In
     return knob_input(name, knobs(settings)[name], **changes)
 
 
+def check_setting(name: str, value: Any, setting: str | None = None) -> None:
+    """Refuse a value of the input ``name`` for a setting of SUPIR: ComfyUI lets anything through a link, and NaN as a number.
+
+    Raises:
+        ValueError: says what it may be.
+    """
+    knobs(Settings)[setting or name].check(name, value)
+
+
 def knob_input(name: str, knob: Knob, **changes: Any) -> io.Input:
     """The input for a knob."""
     given: dict[str, Any] = {"id": name, "default": knob.default, "tooltip": knob.text, **changes}

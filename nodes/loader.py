@@ -122,8 +122,8 @@ class SupirModelLoader(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, file: str) -> bool | str:
-        return missing_weights({file: WANTED})
+    def validate_inputs(cls, file: str | None) -> bool | str:
+        return missing_weights([(file, WANTED)])
 
     @classmethod
     def execute(cls, file: str, weight_dtype: str) -> io.NodeOutput:

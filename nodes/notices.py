@@ -1,4 +1,4 @@
-"""Warnings of what a canvas is told besides pictures."""
+"""What a canvas is told besides pictures."""
 
 from __future__ import annotations
 
@@ -12,8 +12,15 @@ log = logging.getLogger(__name__)
 def warn(text: str) -> None:
     """A warning in the log and, where a canvas looks on, under the node that is running."""
     log.warning(text)
+    context = get_executing_context()
+    if context:
+        show(text, context.node_id)
+
+
+def show(text: str, node: str) -> None:
+    """A text under a node, on the canvas whose workflow is running, if there is one."""
     from server import PromptServer  # not at the top: it starts what only a server needs
 
-    server, context = getattr(PromptServer, "instance", None), get_executing_context()
-    if server and context:
-        server.send_progress_text(text, context.node_id, server.client_id)
+    server = getattr(PromptServer, "instance", None)
+    if server:
+        server.send_progress_text(text, node, server.client_id)

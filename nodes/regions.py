@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from math import isfinite
 from typing import Any
 
 import comfy.clip_vision
@@ -27,7 +28,7 @@ from ..supir_core.restoration.regions import (
     restore_regions,
 )
 from ..supir_core.supir.settings import PRESETS
-from .host import CATEGORY, SupirModelType, to_image, to_picture
+from .host import CATEGORY, SupirModelType, to_image, to_masks, to_picture
 from .inputs import knob_input, sdxl_inputs, seed_input, setting_input, text_input
 from .instantir.loader import InstantIRModelType, InstantIRWeights
 from .instantir.restore import restore_with_instantir
@@ -154,6 +155,9 @@ def regions_of(picture: Tensor, mask: Tensor | None, boxes: Any, context: float,
     """
     if mask is None and boxes is None:
         raise ValueError("connect a mask or boxes: what of the picture is to be restored")
+    CONTEXT.check("context", context)
+    FEATHER.check("feather", feather)
+    mask = None if mask is None else to_masks(mask)
     count, size = len(picture), (int(picture.shape[2]), int(picture.shape[3]))
     found: list[list[Region]] = [[] for _ in range(count)]
     if mask is not None and count == 1:
@@ -165,7 +169,7 @@ def regions_of(picture: Tensor, mask: Tensor | None, boxes: Any, context: float,
             found[place] += find_regions(fit_mask(one, size), context, feather)
     if boxes is not None:
         for place, some in enumerate(_for_each(_frames(boxes), count, "lists of boxes")):
-            for one in box_mask(size, [(box["x"], box["y"], box["width"], box["height"]) for box in some]):
+            for one in box_mask(size, [_pixels(box) for box in some]):
                 found[place] += find_regions(one, context, feather, apart=False)
     return found
 
@@ -180,6 +184,17 @@ def _frames(boxes: Any) -> list[list[Box]]:
     """BOUNDING_BOX in its three forms as boxes for each picture."""
     boxes = [boxes] if isinstance(boxes, Mapping) else list(boxes)
     return [boxes] if all(isinstance(box, Mapping) for box in boxes) else boxes
+
+
+def _pixels(box: Box) -> tuple[float, float, float, float]:
+    """(left, top, width, height)."""
+    try:
+        left, top, width, height = (float(box[name]) for name in ("x", "y", "width", "height"))
+        if not isfinite(left + top + width + height):
+            raise ValueError("not finite")
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"expected boxes of x, y, width and height in pixels, got {box}") from error
+    return left, top, width, height
 
 
 def _joined(regions: Sequence[Region], picture: Tensor) -> Tensor:

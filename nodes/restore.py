@@ -17,7 +17,7 @@ from ..supir_core.restoration.knobs import SCALE
 from ..supir_core.restoration.sizes import TargetSize
 from ..supir_core.sdxl.model import min_side
 from ..supir_core.supir.model import preset_for
-from ..supir_core.supir.settings import PRESETS, Settings
+from ..supir_core.supir.settings import PRESETS, Settings, preset
 from .conditioning import encode_prompts
 from .encode import read_stage1
 from .host import CATEGORY, SupirModelType, to_image, to_picture
@@ -133,9 +133,9 @@ class SupirRestore(io.ComfyNode):
         return io.NodeOutput(*(to_image(layout.complete(one)) for one in restored))
 
 
-def settings_for(preset: str, weights: SupirWeights) -> Settings:
+def settings_for(name: str, weights: SupirWeights) -> Settings:
     """The settings of a preset, or of the one for the weights."""
-    return PRESETS[preset_for(weights.config) if preset == AUTO else preset]
+    return preset(preset_for(weights.config) if name == AUTO else name)
 
 
 def restore_picture(

@@ -16,6 +16,7 @@ from ..supir_core.restoration.denoiser import LinearSchedule
 from ..supir_core.restoration.frames import ALONE, Frame
 from ..supir_core.supir.sampling import published_sampler
 from ..supir_core.supir.settings import DEFAULT_PRESET, PRESETS, Settings
+from ..supir_core.supir.settings import preset as settings_of_preset
 from .conditioning import Conditioning
 from .denoiser import apply_supir
 from .guidance import apply_guidance
@@ -132,7 +133,7 @@ class SupirSampler(io.ComfyNode):
         same_noise: bool = False,
         **custom: Any,
     ) -> io.NodeOutput:
-        settings = settings_of(custom) if preset == CUSTOM else PRESETS[preset]
+        settings = settings_of(custom) if preset == CUSTOM else settings_of_preset(preset)
         settings = replace(settings, seed=seed, tile=tile, overlap=overlap, same_noise=same_noise)
         center = z_center["samples"] if z_center else None
         mask, node = z_lq.get("noise_mask"), cls.hidden.unique_id

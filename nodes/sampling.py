@@ -21,7 +21,7 @@ from ..supir_core.supir.sampling import published_sampler, schedule
 from ..supir_core.supir.settings import Settings
 from .conditioning import Conditioning
 from .host import CATEGORY
-from .inputs import setting_input
+from .inputs import check_setting, setting_input
 from .options import LEVELS, SIGMA
 
 Sampling = Callable[..., Tensor]
@@ -143,7 +143,8 @@ class SupirSamplerSelect(io.ComfyNode):
 
     @classmethod
     def execute(cls, sampler: str, s_churn: float, s_noise: float) -> io.NodeOutput:
-        return io.NodeOutput(sampler_object(sampler, s_churn, s_noise))
+        settings = Settings(sampler=sampler, s_churn=s_churn, s_noise=s_noise)
+        return io.NodeOutput(sampler_object(settings.sampler, settings.s_churn, settings.s_noise))
 
 
 class SupirScheduler(io.ComfyNode):
@@ -169,4 +170,5 @@ class SupirScheduler(io.ComfyNode):
 
     @classmethod
     def execute(cls, steps: int, sampler: str) -> io.NodeOutput:
+        check_setting("sampler", sampler)
         return io.NodeOutput(schedule(steps, sampler))

@@ -9,10 +9,18 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..supir_core.evaluation.sheet import draw_sheet
+from ..supir_core.restoration.knobs import Knob
 from .host import CATEGORY, to_image, to_picture
-from .inputs import text_input
+from .inputs import knob_input, text_input
 
 MORE = ("image_2", "image_3", "image_4")
+
+LAYOUT = {
+    "details": Knob("How many details are enlarged below a picture.", 2, least=0, most=4),
+    "zoom": Knob("Detail's sides in the picture's short side.", 4.0, least=1.0, most=32.0, step=0.5),
+    "width": Knob("Of a column in pixels.", 512, least=64, most=4096),
+    "columns": Knob("In a row; more pictures go into more rows.", 4, least=1, most=16),
+}
 
 
 class SupirComparisonSheet(io.ComfyNode):
@@ -39,9 +47,7 @@ class SupirComparisonSheet(io.ComfyNode):
                     "labels",
                     "Names of the pictures, one a line. Those without get their number.",
                 ),
-                io.Int.Input(
-                    "details", default=2, min=0, max=4, tooltip="How many details are enlarged below a picture."
-                ),
+                knob_input("details", LAYOUT["details"]),
                 io.String.Input(
                     "centers",
                     default="",
@@ -49,16 +55,9 @@ class SupirComparisonSheet(io.ComfyNode):
                     tooltip="Where the details are, in percent across and down, such as 50 30, 20 80. Empty: where the "
                     "pictures differ most.",
                 ),
-                io.Float.Input(
-                    "zoom",
-                    default=4.0,
-                    min=1.0,
-                    max=32.0,
-                    step=0.5,
-                    tooltip="Detail's sides in the picture's short side.",
-                ),
-                io.Int.Input("width", default=512, min=64, max=4096, step=16, tooltip="Of a column in pixels."),
-                io.Int.Input("columns", default=4, min=1, max=16, tooltip="In a row; more pictures go into more rows."),
+                knob_input("zoom", LAYOUT["zoom"]),
+                knob_input("width", LAYOUT["width"], step=16),
+                knob_input("columns", LAYOUT["columns"]),
             ],
             outputs=[io.Image.Output(display_name="sheet", tooltip="The sheet. Save it with SUPIR Save Image.")],
         )
@@ -77,6 +76,8 @@ class SupirComparisonSheet(io.ComfyNode):
         image_3: list[Tensor] | None = None,
         image_4: list[Tensor] | None = None,
     ) -> io.NodeOutput:
+        for (name, knob), (value, *_) in zip(LAYOUT.items(), (details, zoom, width, columns), strict=True):
+            knob.check(name, value)
         given = chain(image, image_2 or (), image_3 or (), image_4 or ())
         pictures = [picture.clamp(0, 1) for batch in given for picture in to_picture(batch)]
         names = [line.strip() for line in "\n".join(labels).splitlines()]

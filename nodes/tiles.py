@@ -12,7 +12,6 @@ from typing import Any
 
 import comfy.model_management
 import comfy.utils
-import server
 import torch
 from comfy.conds import CONDNoiseShape
 from comfy.model_patcher import ModelPatcher
@@ -26,7 +25,7 @@ from ..supir_core.sdxl.model import WORK_NUMBERS
 from ..supir_core.supir.settings import Settings
 from .host import CATEGORY
 from .inputs import setting_input, tile_inputs
-from .notices import warn
+from .notices import show, warn
 from .options import TILE, TILE_KEY, TILES, schedule_sigma
 from .wrappers import innermost, replace_wrappers
 
@@ -65,7 +64,10 @@ class TileWrappers:
         """Tell ComfyUI that the network sees tiles only, and the user how many and which."""
         batch, channels, *size = noise_shape
         plan = self.plan(*size)
-        tell(plan.describe(*size), self.node)
+        described = plan.describe(*size)
+        log.info("sampling in %s", described)
+        if self.node:
+            show(described, self.node)
         tiles = min(self.settings.tiles_per_call, prod(plan.counts(*size)))
         if self.shifts(plan, *size) and model.get_wrappers(WrappersMP.DIFFUSION_MODEL, EASY_CACHE):
             warn(
@@ -139,14 +141,6 @@ def fit_device(settings: Settings, latent: tuple[int, int]) -> Settings:
     management = comfy.model_management
     room = management.get_total_memory() - management.extra_reserved_memory()
     return fitting_tiles(settings, latent, int(room // TILE_BYTES))
-
-
-def tell(plan: str, node: str | None) -> None:
-    """Log the plan, and show it on the node that makes it."""
-    log.info("sampling in %s", plan)
-    instance = getattr(server.PromptServer, "instance", None)
-    if node and instance:
-        instance.send_progress_text(plan, node)
 
 
 def crop_entries(entries: list[Entry], tiles: Sequence[Tile], shape: torch.Size, grid: str = "") -> list[Entry]:

@@ -39,7 +39,9 @@ def with_dr_encoder(vae: comfy.sd.VAE, dr_encoder: Mapping[str, Tensor], source:
 
 def require_sdxl_vae(vae: comfy.sd.VAE) -> None:
     """Raise ValueError unless the VAE is of SDXL's form, with 4 channels and 8 pixels a side."""
-    model = vae.first_stage_model
+    model = getattr(vae, "first_stage_model", None)
+    if model is None:
+        raise ValueError("the checkpoint has no VAE; connect that of an SDXL checkpoint, or sdxl_vae.safetensors")
     if vae.latent_channels != 4 or not hasattr(getattr(model, "encoder", None), "down"):
         raise ValueError(
             f"expected SDXL's VAE, got a {type(model).__name__} of {vae.latent_channels} channels. "

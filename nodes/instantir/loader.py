@@ -127,11 +127,10 @@ class InstantIRModelLoader(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, adapter: str, aggregator: str, previewer: str) -> bool | str:
-        names = zip((adapter, aggregator, previewer), FILES, strict=True)
-        return missing_weights({name: _wanted(part) for name, part in names})
+    def validate_inputs(cls, adapter: str | None, aggregator: str | None, previewer: str | None) -> bool | str:
+        return missing_weights(zip((adapter, aggregator, previewer), map(_wanted, FILES), strict=True))
 
     @classmethod
     def execute(cls, adapter: str, aggregator: str, previewer: str, weight_dtype: str) -> io.NodeOutput:
-        names = zip((adapter, aggregator, previewer), FILES, strict=True)
-        return io.NodeOutput(load_weights([find_weights(n, _wanted(part)) for n, part in names], weight_dtype))
+        paths = list(map(find_weights, (adapter, aggregator, previewer), map(_wanted, FILES)))
+        return io.NodeOutput(load_weights(paths, weight_dtype))

@@ -11,7 +11,6 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ...supir_core.instantir.perception import dino_pixels, no_picture
-from ...supir_core.instantir.sampling import Control
 from ...supir_core.instantir.settings import InstantSettings
 from ...supir_core.restoration.canvas import Canvas
 from ...supir_core.restoration.finite import require_finite
@@ -103,13 +102,15 @@ class InstantIRApply(io.ComfyNode):
         vae_tile: int,
         size: TargetSize | None = None,
     ) -> io.NodeOutput:
+        settings = InstantSettings(
+            control=strength, preview_start=preview_start, control_end=creative_start, adaptive=adaptive
+        )
         picture = to_picture(image)
         layout = unpadded(layout_of(picture, scale, size), "InstantIR Apply")
         picture = layout.prepare(picture)
         canvas = Canvas.plan(layout.inner, min_side)
-        control = Control(strength, end=creative_start, preview_start=preview_start)
         changed, z_lq, placed = apply_to_picture(
-            model, instantir_model, clip_vision, vae, picture, canvas, control, adaptive, vae_tile or None
+            model, instantir_model, clip_vision, vae, picture, canvas, settings, vae_tile or None
         )
         return io.NodeOutput(changed, {"samples": z_lq}, to_image(canvas.visible(placed)))
 
@@ -121,8 +122,7 @@ def apply_to_picture(
     vae: comfy.sd.VAE,
     picture: Tensor,
     canvas: Canvas,
-    control: Control,
-    adaptive: str,
+    settings: InstantSettings,
     memory: int | None = None,
 ) -> tuple[ModelPatcher, Tensor, Tensor]:
     """A MODEL that restores pictures ``(B, 3 or 4, H, W)``, their latent as ComfyUI has it, and they as they are encoded."""
@@ -130,4 +130,5 @@ def apply_to_picture(
     placed = canvas.place(picture)
     features = picture_features(clip_vision, canvas.visible(placed), weights.feature_width)
     z_lq = require_finite(encode(vae, placed, memory), "encoding")
-    return apply_instantir(model, weights, z_lq, features, control, adaptive), z_lq, placed
+    changed = apply_instantir(model, weights, z_lq, features, settings.schedule_of_control, settings.adaptive)
+    return changed, z_lq, placed

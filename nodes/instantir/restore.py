@@ -41,9 +41,7 @@ def restore_with_instantir(
     prompts = encode_prompts(clip, [caption], settings.positive, settings.negative)
 
     def restore_frame(picture: Tensor, settings: InstantSettings, frame: Frame) -> Restored:
-        changed, z_lq, placed = apply_to_picture(
-            model, weights, clip_vision, vae, picture, canvas, settings.schedule_of_control, settings.adaptive
-        )
+        changed, z_lq, placed = apply_to_picture(model, weights, clip_vision, vae, picture, canvas, settings)
         latent, _ = sample(apply_tiles(changed, settings, None), *prompts, z_lq, settings, frame=frame)
         image = require_finite(decode(vae, latent, None), "decoding")
         return finish(image, placed, picture, canvas, settings)

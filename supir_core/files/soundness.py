@@ -208,7 +208,7 @@ def senseless(samples: Sequence[Sample]) -> list[Lost]:
         return []
     dtype = samples[0].dtype
     bits = np.stack([sample.blocks[0, :FIRST] for sample in samples]) & FLOATS[dtype].magnitude
-    (some,) = bits.any(1).nonzero()
+    some = np.flatnonzero(bits.any(1))
     numbers = as_floats(bits[some], dtype)
     logarithms = np.log2(np.where(numbers, numbers, 1))
     spreads = logarithms.sum(1) / np.count_nonzero(numbers, 1) - np.log2(numbers.max(1))

@@ -47,6 +47,13 @@ def test_a_missing_file_says_where_it_goes(pack):
     assert "models/model_patches or models/checkpoints" in answer
 
 
+def test_a_file_may_come_through_a_link(pack, run):
+    """ComfyUI knows it as None until it runs."""
+    assert pack["SupirModelLoader"].validate_inputs(None) is True
+    with pytest.raises(FileNotFoundError, match='"None" is not there'):
+        run("SupirModelLoader", file=None, weight_dtype="as in the file")
+
+
 def test_weights_are_found_in_both_folders(pack, host):
     for folder in ("model_patches", "checkpoints"):
         place = host / "models" / folder
@@ -220,3 +227,56 @@ def test_a_latent_of_another_family_is_named(run, small, shape):
 def test_a_grey_picture_has_three_channels(pack):
     grey = torch.rand(2, 8, 6, 1)
     assert torch.equal(module(pack, "nodes.host").to_picture(grey), grey.movedim(-1, 1).repeat(1, 3, 1, 1))
+
+
+@pytest.mark.parametrize("wrong", [float("nan"), float("inf")])
+def test_a_picture_that_is_not_finite_is_refused_where_it_comes_in(pack, wrong):
+    picture = torch.rand(2, 8, 6, 3)
+    picture[1, 2, 3] = wrong
+    with pytest.raises(ValueError, match="the picture that came in has values that are no numbers"):
+        module(pack, "nodes.host").to_picture(picture)
+
+
+def test_a_checkpoint_without_a_vae_is_named(pack):
+    import comfy.sd
+
+    with pytest.raises(ValueError, match="the checkpoint has no VAE"):
+        module(pack, "nodes.vae").require_sdxl_vae(comfy.sd.VAE(sd={}))
+
+
+STRENGTH = {"strength_start": 1.0, "strength_end": 1.0}
+CFG = {"cfg_start": 1.0, "cfg_end": 2.0, "restoration_scale": 0.0}
+NOISE = {"sampler": "edm", "s_churn": 5.0, "s_noise": 1.0}
+COLORS = {"image": torch.rand(1, 8, 8, 3), "reference": torch.rand(1, 8, 8, 3), "mode": "wavelet", "strength": 1.0}
+SHEET = {
+    **{"image": [COLORS["image"]], "labels": [""], "centers": [""]},
+    **{"details": [1], "zoom": [4.0], "width": [64], "columns": [1]},
+}
+
+
+@pytest.mark.parametrize(
+    ("node", "given", "message"),
+    [
+        ("SupirDenoiser", STRENGTH | {"strength_end": -1.0}, "strength must be within 0 to 2, got 1 to -1"),
+        ("SupirGuidance", CFG | {"cfg_end": float("nan")}, "cfg must be within 0 to 30, got 1 to nan"),
+        ("SupirGuidance", CFG | {"restoration_scale": -1.0}, "restoration_scale must be within 0 to 20"),
+        ("SupirSamplerSelect", NOISE | {"sampler": "euler"}, 'sampler must be "edm"'),
+        ("SupirSamplerSelect", NOISE | {"s_churn": float("nan")}, "s_churn must be within 0 to 40"),
+        ("SupirScheduler", {"steps": 4, "sampler": "euler"}, 'sampler must be "edm"'),
+        ("SupirColorFix", COLORS | {"strength": 5.0}, "strength must be within 0 to 1"),
+        ("SupirComparisonSheet", SHEET | {"zoom": [0.0]}, "zoom must be within 1 to 32"),
+        ("SupirComparisonSheet", SHEET | {"width": [0]}, "width must be within 64 to 4096"),
+        ("SupirComparisonSheet", SHEET | {"columns": [0]}, "columns must be within 1 to 16"),
+    ],
+)
+def test_a_value_out_of_range_is_refused_also_through_a_link(run, small, node, given, message):
+    networks = {"SupirDenoiser": {"supir_model": small.weights, "z_lq": small.latent(torch.zeros(1, 4, 16, 24))}}
+    model = {"model": small.model} if node in ("SupirDenoiser", "SupirGuidance") else {}
+    with pytest.raises(ValueError, match=message):
+        run(node, **model, **networks.get(node, {}), **given)
+
+
+def test_the_demos_text_encoders_say_what_they_lack(run):
+    _, clip, *_ = run("SupirDemoLoader")
+    with pytest.raises(AttributeError, match="the demo's text encoders only encode, and have no clone; load an SDXL"):
+        clip.clone()

@@ -41,6 +41,12 @@ def test_what_cannot_be_measured_is_said(run, pictures, metrics, message, monkey
         run("SupirMetrics", image=pictures[0], reference=pictures[1], metrics=metrics)
 
 
+def test_a_picture_too_small_for_a_metric_is_said(run, pictures):
+    small = pictures[0][:, :8, :8]
+    with pytest.raises(ValueError, match="ssim cannot compare pictures of 8x8 pixels"):
+        run("SupirMetrics", image=small, reference=small, metrics="ssim")
+
+
 def test_references_are_one_or_as_many(run, pictures):
     _, one = run("SupirMetrics", image=pictures[0][:1], reference=pictures[1][:1], metrics="psnr")
     _, shared = run("SupirMetrics", image=pictures[0][:1].repeat(3, 1, 1, 1), reference=pictures[1][:1], metrics="psnr")

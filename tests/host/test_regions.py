@@ -64,6 +64,30 @@ def test_boxes_in_every_form_are_masks(restore_region):
         assert torch.equal(restore_region(boxes=boxes)[0], by_mask)
 
 
+def test_masks_in_every_form_are_the_same(restore_region):
+    mask = square(20, 10, 24)
+    expected, _ = restore_region(mask=mask)
+    for form in (mask[0], mask[None], mask.bool()):
+        assert torch.equal(restore_region(mask=form)[0], expected)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"boxes": {"x": 1, "y": 2}}, "expected boxes of x, y, width and height in pixels"),
+        ({"boxes": {"x": float("nan"), "y": 2, "width": 3, "height": 4}}, "expected boxes of x, y"),
+        ({"boxes": [(1, 2, 3, 4)]}, "expected boxes of x, y"),
+        ({"mask": square(0, 0, 8) * float("nan")}, "the mask has values that are no numbers"),
+        ({"mask": square(0, 0, 8), "context": 0.0}, "context must be within 1 to 4"),
+        ({"mask": square(0, 0, 8), "feather": -1}, "feather must be within 0 to 512"),
+        ({"mask": square(0, 0, 8), "preset": "best"}, 'no preset "best"'),
+    ],
+)
+def test_what_is_no_region_is_named(restore_region, given, message):
+    with pytest.raises(ValueError, match=message):
+        restore_region(**given)
+
+
 @pytest.mark.parametrize("empty", [{"mask": torch.zeros(1, 64, 64)}, {"boxes": [[]]}, {"boxes": []}])
 def test_nothing_marked_is_the_picture_itself(restore_region, picture, empty):
     image, changed = restore_region(**empty)

@@ -30,15 +30,10 @@ def fewer_steps(monkeypatch):
     """Presets of few steps, in the library and in the pack."""
     import sys
 
-    settings = {name: replace(preset, steps=4) for name, preset in PRESETS.items()}
     for name, module in list(sys.modules.items()):
         if name.endswith("supir_core.supir.settings"):
-            ours = {key: module.preset(key, steps=4) for key in PRESETS}
-            monkeypatch.setattr(module, "PRESETS", ours)
-        if name.endswith((".nodes.restore", ".nodes.sampler")):
-            ours = {key: replace(preset, steps=4) for key, preset in module.PRESETS.items()}
-            monkeypatch.setattr(module, "PRESETS", ours)
-    return settings
+            monkeypatch.setattr(module, "PRESETS", {key: module.preset(key, steps=4) for key in PRESETS})
+    return {name: replace(preset, steps=4) for name, preset in PRESETS.items()}
 
 
 @pytest.mark.parametrize("preset", PRESETS)
@@ -220,11 +215,15 @@ GRAPH = {
     "7": {"class_type": "SupirSaveImage", "inputs": {"images": ["4", 2]}},
     "8": {"class_type": "SupirSaveImage", "inputs": {"images": ["9", 0]}},
     "9": {"class_type": "LoadImage", "inputs": {"image": "photo.png"}},
+    "10": {"class_type": "InstantIRModelLoader", "inputs": {}},
+    "11": {"class_type": "SupirRestoreRegion", "inputs": {"supir_model": ["10", 0], "image": ["9", 0]}},
+    "12": {"class_type": "SupirSaveImage", "inputs": {"images": ["11", 0]}},
 }
 
 
 @pytest.mark.parametrize(
-    ("node", "named"), [("5", "(SUPIR)"), ("6", "(InstantIR)"), ("7", "(SUPIR and InstantIR)"), ("8", "(SUPIR)")]
+    ("node", "named"),
+    [("5", "(SUPIR)"), ("6", "(InstantIR)"), ("7", "(SUPIR and InstantIR)"), ("8", "(SUPIR)"), ("12", "(InstantIR)")],
 )
 def test_the_label_names_the_method_that_lies_before_the_node(pack, host, node, named):
     saving = pack["SupirSaveImage"].PREPARE_CLASS_CLONE(None)
@@ -244,9 +243,19 @@ def test_a_picture_is_saved_with_16_bits_where_they_are_asked_for(pack, host):
 def test_a_picture_that_is_not_finite_is_not_saved(pack, host):
     saving = pack["SupirSaveImage"].PREPARE_CLASS_CLONE(None)
     saving.hidden = type("Hidden", (), {"prompt": None, "extra_pnginfo": None, "unique_id": "1"})
-    with pytest.raises(ValueError, match="bfloat16 or float32"):
+    with pytest.raises(ValueError, match="came in has values that are no numbers"):
         saving.execute(images=torch.full((1, 8, 8, 3), torch.nan), filename_prefix="black")
     assert not list((host / "output").glob("black*"))
+
+
+def test_a_picture_that_cannot_be_saved_says_why(pack, host):
+    saving = pack["SupirSaveImage"].PREPARE_CLASS_CLONE(None)
+    saving.hidden = type("Hidden", (), {"prompt": None, "extra_pnginfo": None, "unique_id": "1"})
+    picture = torch.rand(1, 8, 8, 3)
+    with pytest.raises(OSError, match=r"picture 1 of 1 could not be saved: File name too long\. Choose another"):
+        saving.execute(images=picture, filename_prefix="x" * 300)
+    (saved,) = saving.execute(images=picture, filename_prefix="").ui.as_dict()["images"]
+    assert saved["filename"].startswith("SUPIR_")
 
 
 def restore_small(run, demo, picture, preset):

@@ -125,14 +125,16 @@ def test_the_plan_is_shown_on_the_node_that_makes_it(small, pack, cut, monkeypat
     shown = []
 
     class Server:
-        @staticmethod
-        def send_progress_text(text, node):
-            shown.append((text, node))
+        client_id = "canvas"
 
-    monkeypatch.setattr(cut.server.PromptServer, "instance", Server, raising=False)
+        @staticmethod
+        def send_progress_text(text, node, client):
+            shown.append((text, node, client))
+
+    monkeypatch.setattr("server.PromptServer.instance", Server, raising=False)
     small.restored(cut.apply_tiles(small.model, tall_tiles(pack), "7"))
     small.restored(cut.apply_tiles(small.model, tall_tiles(pack), None))
-    assert shown == [("4x1 tiles of 64x128 pixels that share 16x0", "7")]
+    assert shown == [("4x1 tiles of 64x128 pixels that share 16x0", "7", "canvas")]
 
 
 def test_tiles_are_smaller_on_a_device_with_little_memory(pack, cut, monkeypatch):
