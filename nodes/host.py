@@ -78,7 +78,7 @@ def to_masks(mask: Tensor) -> Tensor:
     Raises:
         ValueError: there are values that are no numbers.
     """
-    if not torch.isfinite(mask.sum()):
+    if not torch.isfinite(mask.sum(dtype=torch.float32)):
         raise ValueError("the mask has values that are no numbers (NaN or infinite); look at the node that made it")
     return mask.reshape(-1, *mask.shape[-2:])
 

@@ -124,8 +124,8 @@ class SupirSaveImage(io.ComfyNode):
                 results.append(ui.SavedResult(file, subfolder, io.FolderType.output))
         except OSError as error:
             raise OSError(
-                f"picture {len(results) + 1} of {len(pictures)} could not be saved: {error.strerror}. Choose another, or a shorter, "
-                "filename_prefix, or make room in ComfyUI's output folder"
+                f"picture {len(results) + 1} of {len(pictures)} could not be saved: {error.strerror or error}. Choose another, or "
+                "a shorter, filename_prefix, or make room in ComfyUI's output folder"
             ) from error
         return io.NodeOutput(ui=ui.SavedImages(results))
 

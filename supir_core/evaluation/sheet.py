@@ -60,8 +60,8 @@ def draw_sheet(
         The sheet, ``(1, 3, H, W)``.
 
     Raises:
-        ValueError: there is no picture, one is of another shape than the first, there are more labels than pictures, or a
-            centre lies outside.
+        ValueError: there is no picture, one is of another shape than the first, there are more labels than pictures, a
+            centre lies outside, or there is no room for the details.
     """
     if not pictures:
         raise ValueError("a sheet needs at least one picture")
@@ -69,6 +69,10 @@ def draw_sheet(
         raise ValueError(f"got {len(labels)} labels for {len(pictures)} pictures; give one for each, or fewer")
     aligned = _aligned(pictures)
     boxes = find_details(aligned, details, zoom) if isinstance(details, int) else _around(aligned, details, zoom)
+    if len(boxes) * (GAP + 1) > width:
+        raise ValueError(
+            f"{len(boxes)} details do not fit below a picture of {width} pixels; take fewer, or a larger width"
+        )
     names = [label or str(number) for number, (_, label) in enumerate(zip_longest(pictures, labels), 1)]
     cells = [_cell(picture, name, boxes, width) for picture, name in zip(aligned.split(1), names, strict=True)]
     return to_tensor(_grid(cells, min(columns, len(cells))))

@@ -68,6 +68,7 @@ def test_a_given_centre_is_shown_and_stays_within():
         ([torch.rand(3, 40, 60)], {"labels": ["a", "b"]}, "got 2 labels for 1 pictures"),
         ([torch.rand(3, 40, 60), torch.rand(3, 40, 40)], {}, "picture 2 has 40x40 pixels, which is another shape"),
         ([torch.rand(3, 40, 60)], {"details": [(0.5, 1.5)]}, "within 0 to 1 across and down, got 0.5 and 1.5"),
+        ([torch.rand(3, 40, 60)], {"details": 10, "width": 64}, "10 details do not fit below a picture of 64 pixels"),
     ],
 )
 def test_what_cannot_be_drawn_is_said(pictures, more, message):

@@ -86,6 +86,12 @@ def run(pack):
     return runner(pack)
 
 
+@pytest.fixture(scope="module")
+def demo(run):
+    """The demo's networks by the names of the inputs that take them."""
+    return dict(zip(("model", "clip", "vae", "supir_model"), run("SupirDemoLoader")[:4], strict=True))
+
+
 def missing(what):
     """Skip where there is no browser; in CI that is a failure."""
     if os.environ.get("CI") == "true":

@@ -148,6 +148,11 @@ def test_edited_lines_are_one_for_each_tile(run, captioner, picture):
         run("SupirCaptionTiles", captioner=captioner, image=picture, **geometry, **asked)
 
 
+def test_no_name_is_too_long_to_be_looked_for(run):
+    (captioner,) = run("SupirCaptioner", model="x" * 5000, precision="auto", placement="cpu")
+    assert captioner.source == "x" * 5000
+
+
 def test_a_batch_is_refused(run, captioner):
     with pytest.raises(ValueError, match="got a batch of 2 pictures, expected one"):
         run("SupirCaption", captioner=captioner, image=torch.rand(2, 30, 30, 3), **ASKED)

@@ -26,15 +26,8 @@ def supir(run, small, model, z_lq):
 
 
 def tiles(run, model, tile=128, overlap=64):
-    return run(
-        "SupirTiles",
-        model=model,
-        tile=tile,
-        overlap=overlap,
-        blend="smooth",
-        shifting=False,
-        tiles_per_call=1,
-    )[0]
+    options = {"blend": "smooth", "shifting": False, "tiles_per_call": 1}
+    return run("SupirTiles", model=model, tile=tile, overlap=overlap, **options)[0]
 
 
 def test_a_wrong_file_is_named(pack):
@@ -94,16 +87,9 @@ def test_a_vae_of_another_form_is_refused(run, small):
 
     tiny = comfy.sd.VAE(sd={"taesd_decoder.1.weight": torch.zeros(64, 16, 3, 3)})
     weights = run("SupirDemoLoader")[3]
+    options = {"image": torch.rand(1, 64, 64, 3), "scale": 1.0, "min_side": 64, "vae_tile": 512}
     with pytest.raises(ValueError, match="expected SDXL's VAE"):
-        run(
-            "SupirEncode",
-            supir_model=weights,
-            vae=tiny,
-            image=torch.rand(1, 64, 64, 3),
-            scale=1.0,
-            min_side=64,
-            vae_tile=512,
-        )
+        run("SupirEncode", supir_model=weights, vae=tiny, **options)
 
 
 def test_sampling_another_size_than_encoded_is_explained(run, small):
@@ -155,20 +141,6 @@ def test_captions_for_tiles_without_tiles_are_explained(run, small):
         small.restored(model, positive=small.conditioning("c0", supir_tile=0))
 
 
-def test_an_empty_batch_is_refused(run):
-    demo = run("SupirDemoLoader")
-    with pytest.raises(ValueError, match="expected pictures"):
-        run(
-            "SupirEncode",
-            supir_model=demo[3],
-            vae=demo[2],
-            image=torch.rand(0, 64, 64, 3),
-            scale=1.0,
-            min_side=64,
-            vae_tile=512,
-        )
-
-
 def test_guidance_without_a_centre_is_explained(run, small):
     with pytest.raises(ValueError, match="needs z_center"):
         run("SupirGuidance", model=small.model, cfg_start=3.0, cfg_end=6.0, restoration_scale=4.0)
@@ -194,14 +166,9 @@ def test_guidance_without_a_negative_prompt_is_explained(run, small):
 
 
 def test_a_reference_of_another_size_is_explained(run):
+    pictures = {"image": torch.rand(1, 64, 64, 3), "reference": torch.rand(1, 64, 80, 3)}
     with pytest.raises(ValueError, match="smaller than the reference"):
-        run(
-            "SupirColorFix",
-            image=torch.rand(1, 64, 64, 3),
-            reference=torch.rand(1, 64, 80, 3),
-            mode="wavelet",
-            strength=1.0,
-        )
+        run("SupirColorFix", **pictures, mode="wavelet", strength=1.0)
 
 
 @pytest.mark.parametrize("shape", [(1, 16, 16, 24), (1, 4, 1, 16, 24), (4, 16, 24)])
@@ -229,12 +196,21 @@ def test_a_grey_picture_has_three_channels(pack):
     assert torch.equal(module(pack, "nodes.host").to_picture(grey), grey.movedim(-1, 1).repeat(1, 3, 1, 1))
 
 
+def test_an_empty_batch_is_refused(pack):
+    with pytest.raises(ValueError, match="expected pictures"):
+        module(pack, "nodes.host").to_picture(torch.rand(0, 64, 64, 3))
+
+
 @pytest.mark.parametrize("wrong", [float("nan"), float("inf")])
 def test_a_picture_that_is_not_finite_is_refused_where_it_comes_in(pack, wrong):
     picture = torch.rand(2, 8, 6, 3)
     picture[1, 2, 3] = wrong
     with pytest.raises(ValueError, match="the picture that came in has values that are no numbers"):
         module(pack, "nodes.host").to_picture(picture)
+
+
+def test_a_large_mask_of_half_precision_is_finite(pack):
+    assert module(pack, "nodes.host").to_masks(torch.ones(300, 300).half()).shape == (1, 300, 300)
 
 
 def test_a_checkpoint_without_a_vae_is_named(pack):

@@ -20,11 +20,6 @@ FRAMES, SIZE, FPS = 3, (64, 48), 5
 
 
 @pytest.fixture(scope="module")
-def demo(run):
-    return dict(zip(("model", "clip", "vae", "supir_model"), run("SupirDemoLoader")[:4], strict=True))
-
-
-@pytest.fixture(scope="module")
 def frames():
     """Three frames of a pan."""
     picture = read_picture(WEIGHTS / "damaged.png").movedim(1, -1)

@@ -17,11 +17,6 @@ CLOSE = 2e-4
 
 
 @pytest.fixture(scope="module")
-def demo(run):
-    return dict(zip(("model", "clip", "vae", "supir_model"), run("SupirDemoLoader")[:4], strict=True))
-
-
-@pytest.fixture(scope="module")
 def picture():
     return read_picture(WEIGHTS / "damaged.png")[..., :96, :128]
 
