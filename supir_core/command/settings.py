@@ -9,7 +9,6 @@ from typing import Any
 
 from ..files.mapping import read_mapping
 from ..instantir.settings import InstantSettings
-from ..restoration.denoiser import LinearSchedule
 from ..supir.settings import DEFAULT_PRESET, PRESETS, Settings
 
 AnySettings = Settings | InstantSettings
@@ -29,7 +28,7 @@ def with_given(base: AnySettings, given: Mapping[str, Any]) -> AnySettings:
     known = {field.name for field in fields(base)}
     if unknown := set(given) - known:
         raise ValueError(f"settings: expected some of {', '.join(sorted(known))}, got {', '.join(sorted(unknown))}")
-    return replace(base, **{name: _value(name, value, getattr(base, name)) for name, value in given.items()})
+    return replace(base, **given)
 
 
 def settings_named(method: str, how: str, demo: bool) -> AnySettings:
@@ -47,12 +46,3 @@ def settings_named(method: str, how: str, demo: bool) -> AnySettings:
     if how and how not in tuple(PRESETS):  # in a file it may be anything
         raise ValueError(f'--method supir: expected {", ".join(PRESETS)}, or a file of settings, got "{how}"')
     return with_given(base_settings(method, how, demo), given)
-
-
-def _value(name: str, value: Any, default: Any) -> Any:
-    if not isinstance(default, LinearSchedule):
-        return value
-    ends = value if isinstance(value, list) else [value, value]
-    if len(ends) != 2 or not all(isinstance(end, (int, float)) for end in ends):
-        raise ValueError(f"settings: expected {name} as a number, or as two of them [start, end], got {value}")
-    return LinearSchedule(*ends)

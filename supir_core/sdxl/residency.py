@@ -186,7 +186,7 @@ class Residency:
                 raise
             raise WeightsTooLargeError(
                 f"the weights of {type(module).__name__}, {weight_bytes(module) / GIB:.1f} GiB, do not fit the "
-                f"{self.free(self.device) / GIB:.1f} GiB that are free on {self.device}. Use --memory stream or --weights "
+                f"{max(0, self.free(self.device)) / GIB:.1f} GiB that are free on {self.device}. Use --memory stream or --weights "
                 "float8, or close other programs that use this GPU"
             ) from error
 

@@ -188,10 +188,10 @@ def test_results_are_kept_and_made_anew_where_something_changed(run, clean, tmp_
     ("text", "message"),
     [
         ('{"preset": ["paper"]}', "expected quality, fidelity, paper"),
-        ('\ufeff{"cfg": "high"}', "expected cfg as a number, or as two of them"),
+        ('\ufeff{"cfg": "high"}', "cfg must be"),
         ("{}", r"a.json: expected JSON \('utf-8' codec"),
-        ('{"cfg": [null, 1]}', "expected cfg as a number, or as two of them"),
-        ('{"control": {"start": 1, "end": 1}}', "expected control as a number, or as two of them"),
+        ('{"cfg": [null, 1]}', "cfg must be"),
+        ('{"control": {"start": 1, "end": 1}}', "control must be one number, or two for start and end"),
     ],
 )
 def test_settings_of_a_wrong_kind_are_named(tmp_path, text, message):
