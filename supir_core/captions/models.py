@@ -6,9 +6,11 @@ import importlib.util
 import sys
 from collections.abc import Iterable
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 
 from ..files.checkpoint import DTYPES
 from .protocol import TransformersCaptioner, transformers_version
@@ -25,6 +27,10 @@ BITS = {"8bit": 8.5, "4bit": 4.5}
 PRECISIONS = ("auto", *DTYPES, *BITS)
 SPREAD = "spread"
 """In place of a device: accelerate spreads the model over all GPUs and, where they are full, the main memory."""
+
+
+DAMAGED = (OSError, ValueError, TypeError, KeyError, AttributeError, SafetensorError, UnpicklingError)
+"""What transformers raises where files are missing, damaged or of something else."""
 
 
 class CaptionerError(ValueError):
@@ -56,7 +62,7 @@ def load_captioner(
     try:
         processor = AutoProcessor.from_pretrained(str(source))
         network, report = _auto_model().from_pretrained(str(source), output_loading_info=True, **options)
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except DAMAGED as error:
         raise CaptionerError(_not_there(str(source), error)) from error
     _require_whole(str(source), processor, report)
     if "device_map" not in options:
@@ -79,7 +85,7 @@ def weight_bytes(source: str | Path, precision: str, device: str | torch.device)
         config = AutoConfig.from_pretrained(str(source))
         with torch.device("meta"):
             network = _auto_model().from_config(config)
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except DAMAGED as error:
         raise CaptionerError(_not_there(str(source), error)) from error
     bits = BITS.get(precision) or 8 * _dtype(precision, torch.device(device)).itemsize
     return int(sum(weight.numel() for weight in network.parameters()) * bits / 8)

@@ -91,7 +91,7 @@ def pixel_size(path: Path, page: int | None = None) -> tuple[int, int] | None:
                 sizes = [(shown.height, shown.width) for shown in ImageSequence.Iterator(image)]
                 return sizes[page - 1] if page else max(sizes, key=math.prod)
             turned = Image.Image.getexif(image).get(ExifTags.Base.Orientation) in ON_ITS_SIDE  # without its pixels
-            return image.size if turned else image.size[::-1]
+            return (image.width, image.height) if turned else (image.height, image.width)
     except (UnreadablePictureError, OSError):  # it is an estimate; whoever reads the picture says what is wrong with it
         return None
 

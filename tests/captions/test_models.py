@@ -145,6 +145,14 @@ def test_incomplete_weights_are_refused(folders, tmp_path):
         load_captioner(tmp_path, device="cpu")
 
 
+@pytest.mark.parametrize(("name", "content"), [("model.safetensors", b"<html>"), ("tokenizer_config.json", b"[]")])
+def test_files_that_are_damaged_say_what_to_download(folders, tmp_path, name, content):
+    for file in folders["llava"].iterdir():
+        (tmp_path / file.name).write_bytes(content if file.name == name else file.read_bytes())
+    with pytest.raises(CaptionerError, match=r"no captioner at .*hf download llava-hf/"):
+        load_captioner(tmp_path, device="cpu")
+
+
 def test_a_model_without_a_chat_template_is_refused(folders, tmp_path):
     for file in folders["llava"].iterdir():
         if "chat_template" not in file.name:
