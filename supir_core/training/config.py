@@ -25,11 +25,13 @@ STAGE_DEFAULTS: dict[str, dict[str, Any]] = {
 }
 """The stages by name, and where their defaults differ. Rates as published; that of the encoder is ours."""
 
-MAY_CHANGE = {"steps", "report_every", "checkpoint_every", "held_out_every", "workers", "tracker"}
-"""What may differ in a run that goes on from another: the weights do not depend on it."""
+HELD_OUT = {"held_out", "held_out_every", "held_out_damage", "held_out_preset", "held_out_steps"}
+MAY_CHANGE = {"steps", "report_every", "checkpoint_every", "workers", "tracker", "output", "save_as"} | HELD_OUT
+"""What may differ in a run that goes on from another: of what was learnt nothing depends on it."""
 
 SHARE: dict[str, Any] = {"least": 0.0, "most": 1.0, "step": 0.01}
 TIMES: dict[str, Any] = {"least": 0.0, "most": 100.0, "step": 0.01}
+CROP: dict[str, Any] = {"least": 0.1, "most": 100.0, "step": 0.01}
 COUNT: dict[str, Any] = {"least": 1, "most": 10**9}
 SEED: dict[str, Any] = {"least": 0, "most": 2**32 - 1}
 """Ranges of numbers."""
@@ -57,7 +59,7 @@ class TrainingConfig(Checked):
     ema: float = knob(0.999, "Decay of the averaged weights, which are what is saved; 0 is none.", **SHARE)
     ema_every: int = knob(10, "Steps between two updates of the averaged weights, which are in main memory.", **COUNT)
     seed: int = knob(0, "Of all that is drawn.", **SEED)
-    workers: int = knob(2, "Threads that read and damage pictures.", **COUNT)
+    workers: int = knob(2, "Threads that read and damage pictures.", least=1, most=256)
     report_every: int = knob(50, "Steps between two lines of the log.", **COUNT)
     checkpoint_every: int = knob(500, "Steps between two checkpoints; the last two are kept.", **COUNT)
     tracker: str = knob("none", "Shows log and sheets, where it is installed.", choices=("none", "tensorboard"))
@@ -82,18 +84,16 @@ class TrainingConfig(Checked):
     checkpointing: bool = knob(True, "Compute feature maps again in the backward pass: less memory, a third more time.")
     save_as: str = knob("float16", "Precision of the weights' file.", choices=tuple(DTYPES))
     side: int = knob(512, "Side of the crops in pixels.", least=64, most=4096, step=64)
-    crop_least: float = knob(1.0, "Smallest square that is cut, over `side`; below 1 teaches blur.", **TIMES)
-    crop_most: float = knob(2.0, "Largest square that is cut, over `side`.", **TIMES)
+    crop_least: float = knob(1.0, "Smallest square that is cut, over `side`; below 1 teaches blur.", **CROP)
+    crop_most: float = knob(2.0, "Largest square that is cut, over `side`.", **CROP)
     captions: str = knob("required", "Whether every picture needs a caption.", choices=("required", "optional"))
-    factor: int = knob(4, "How many times smaller the damaged pictures are before they are enlarged again.", **COUNT)
+    factor: int = knob(4, "How many times smaller damaged pictures are before they are enlarged.", least=1, most=64)
     hardest_share: float = knob(0.0, "Of pictures damaged by the paper's hardest test, not at random.", **SHARE)
     lighter_share: float = knob(0.0, "Of pictures damaged by one of the paper's other tests.", **SHARE)
     drop_text: float = knob(0.1, "Share of rows without any text.", **SHARE)
     drop_caption: float = knob(0.1, "Share of rows with the quality words alone.", **SHARE)
     drop_picture: float = knob(0.15, "Share of rows for which DINOv2 sees no picture.", **SHARE)
-    negative_share: float = knob(
-        0.1, "Share of rows under the negative prompt, whose targets are bad pictures.", **SHARE
-    )
+    negative_share: float = knob(0.1, "Share of rows under the negative prompt, with bad targets.", **SHARE)
     loss: str = knob("noise", "Error of noise, or of velocity: high levels count more.", choices=("noise", "velocity"))
     perceived: float = knob(0.0, "Weight of GMSD beside the encoder's squared error, 0.015 for the demo's.", **TIMES)
     skip: int = knob(20, "Training noise levels that the teacher of the previewer crosses in a step.", **COUNT)
@@ -150,9 +150,15 @@ def read_config(stage: str, path: str | Path) -> TrainingConfig:
         if not given.get(name):
             raise ValueError(f'{path}: expected {name} = "FOLDER"')
     try:
-        return TrainingConfig(**STAGE_DEFAULTS.get(stage, {}) | given)
+        config = TrainingConfig(**STAGE_DEFAULTS.get(stage, {}) | given)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
+    if config.crop_least > config.crop_most:
+        raise ValueError(f"{path}: expected crop_least <= crop_most, got {config.crop_least} and {config.crop_most}")
+    for name in filter(given.get, ("output", "negatives", "held_out")):
+        if Path(given[name]).resolve().is_relative_to(Path(config.pictures).resolve()):
+            raise ValueError(f"{path}: {name} lies in pictures, which are all learnt; name a folder outside of it")
+    return config
 
 
 def as_toml(config: TrainingConfig) -> str:

@@ -33,22 +33,8 @@ from .config import TrainingConfig
 CROP, ROW = 0, 1
 """Streams of random numbers: those of crop and damage, and those of text, noise and noise level."""
 
-*LIGHTER, HARDEST = SETTINGS
-"""The paper's tests by name."""
-
-CACHE_KEY = (
-    "side",
-    "crop_least",
-    "crop_most",
-    "factor",
-    "hardest_share",
-    "lighter_share",
-    "seed",
-    "sdxl",
-    "supir",
-    "dr_encoder",
-    "dino",
-)
+*LIGHTER, HARDEST = SETTINGS  # the paper's tests by name
+KEYS = "side crop_least crop_most factor hardest_share lighter_share seed precision sdxl supir dr_encoder dino".split()
 """What latents depend on besides the pictures."""
 
 Tensors = dict[str, Tensor]
@@ -151,7 +137,7 @@ class Samples:
     def _cache(self, kind: str) -> Path:
         """The folder of latents that these pictures, numbers and weights make."""
         digest = hashlib.sha256(kind.encode())
-        for name in CACHE_KEY:
+        for name in KEYS:
             value = str(getattr(self.config, name))
             digest.update(f"{name}={sha256(value) if Path(value).is_file() else value}\n".encode())
         for path, _ in [*self.pictures, *self.negatives]:

@@ -24,10 +24,6 @@ from .config import TrainingConfig
 KEPT = 2  # checkpoints
 
 
-class CheckpointError(OSError):
-    """A checkpoint could not be written; the last whole one is still there."""
-
-
 class Averaged(AveragedModel):
     """Weights averaged over updates, in main memory; early ones are forgotten faster. Without decay there are none."""
 
@@ -105,7 +101,7 @@ class Loop:
         ``batch`` gives a batch by its number, ahead and in threads; a step takes ``accumulate`` of them.
 
         Raises:
-            CheckpointError: a checkpoint cannot be written.
+            OSError: a checkpoint cannot be written or read; ValueError: it is of a step later than the last.
             FloatingPointError: the loss is not finite.
         """
         config, losses = self.config, []
@@ -116,13 +112,13 @@ class Loop:
             losses.append(self._step(step, batches))
             if step % config.ema_every == 0 or step == config.steps:
                 self.averaged.update()
-            if step % config.report_every == 0 or step == config.steps:
+            saves = step % config.checkpoint_every == 0 or step == config.steps
+            if saves or step % config.report_every == 0:  # of a loss that is not finite no checkpoint is written
                 self._tell(step, losses, (time.monotonic() - began) / (step - done))
             if after:
                 after(step)
-            if step % config.checkpoint_every == 0 or step == config.steps:
+            if saves:
                 self.save(step)
-        self.accelerator.end_training()
 
     def _step(self, step: int, batches: Iterator[Any]) -> Tensor:
         """One step of the optimiser; gives the loss, still on the device."""
@@ -147,8 +143,7 @@ class Loop:
         losses.clear()
         if not loss.isfinite():
             raise FloatingPointError(
-                f"the loss of step {step} is {loss.item()}; go on from the last checkpoint with a smaller rate, which "
-                f"now is {rate:g}"
+                f"the loss of step {step} is {loss.item()}; begin anew with a rate below {rate:g} and another output"
             )
         steps, left = self.config.steps, (self.config.steps - step) * seconds / 3600
         self.report(f"step {step} of {steps}, loss {loss.item():.5f}, {seconds:.2f} s a step, {left:.1f} h left")
@@ -176,25 +171,30 @@ class Loop:
                 part.replace(target)
         except (OSError, RuntimeError, SafetensorError) as error:
             shutil.rmtree(part, ignore_errors=True)
-            last = next(iter(self.checkpoints()), None)
-            kept = f"the last whole one is {last}" if last else "there is none yet"
-            raise CheckpointError(
-                f"{target}: the checkpoint could not be written ({' '.join(str(error).split())}); {kept}. Make room, "
-                "then the same command goes on"
+            last = next(iter(self.checkpoints()), "not there yet")
+            raise OSError(
+                f"{target}: the checkpoint could not be written ({' '.join(str(error).split())}); the last whole one is {last}. "
+                "Make room, then the same command goes on"
             ) from error
         for old in self.checkpoints()[KEPT:] if main else []:
             shutil.rmtree(old, ignore_errors=True)
 
     def checkpoints(self) -> list[Path]:
         """The whole checkpoints, the newest first."""
-        return sorted((self.folder / "checkpoints").glob("step_*"), key=_step_of, reverse=True)
+        found = (path for path in (self.folder / "checkpoints").glob("step_*") if path.is_dir())
+        return sorted((path for path in found if path.name[5:].isdecimal()), key=_step_of, reverse=True)
 
     def resume(self) -> int:
         """Load the last checkpoint; gives its step, 0 where there is none."""
         newest = next(iter(self.checkpoints()), None)
         if newest is None:
             return 0
-        self.accelerator.load_state(str(newest))
+        if _step_of(newest) > self.config.steps:
+            raise ValueError(f"{newest} is later than steps = {self.config.steps}; make steps larger, or remove it")
+        try:
+            self.accelerator.load_state(str(newest))
+        except Exception as error:  # each of its files has an error of its own
+            raise OSError(f"{newest}: a damaged checkpoint; remove it to go on from the one before") from error
         self.report(f"going on from {newest}")
         return _step_of(newest)
 

@@ -53,8 +53,8 @@ def worsened(model: SdxlModel, picture: Tensor, settings: Negatives, number: int
     z = model.encode(picture.to(model.device), None)
     x = start_from(z, noise(z), sigmas)
     empty, negative = model.encode_texts(["", settings.prompt])
-    towards = LinearSchedule(settings.cfg, settings.cfg)
-    sdxl = GuidedDenoiser(model.unet, None, z, [negative], empty, towards, LinearSchedule(0.0, 0.0))
+    cfg, control = map(LinearSchedule.of, (settings.cfg, 0.0))
+    sdxl = GuidedDenoiser(model.unet, None, z, [negative], empty, cfg, control)
     with model.at_work(model.unet, wishes=[model.pixel_bytes(2) * picture.shape[2] * picture.shape[3]]):
         latent = sample_restore_edm(sdxl, x, sigmas, noise)
     return require_finite(model.decode(latent, None), "decoding").cpu()

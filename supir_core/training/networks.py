@@ -31,8 +31,7 @@ def networks_of(config: TrainingConfig, names: tuple[str, ...], learner: str) ->
 
     Raises:
         ValueError: a file that is needed is not named.
-        UnsupportedCheckpointError: a file is not what it should be.
-        OSError: a file is missing.
+        UnsupportedCheckpointError, OSError: a file is not what it should be, or missing.
     """
     base, made = _opened(config, "sdxl", SDXL), SimpleNamespace()
     for name in filter(names.__contains__, ORDER):
@@ -43,10 +42,8 @@ def networks_of(config: TrainingConfig, names: tuple[str, ...], learner: str) ->
 
 def _network(name: str, config: TrainingConfig, base: Checkpoint, made: Any, new: bool) -> Any:
     match name:
-        case "unet":
-            return load_unet(base, F32)
-        case "vae":
-            return load_vae(base, F32)
+        case "unet" | "vae":
+            return (load_unet if name == "unet" else load_vae)(base, F32)
         case "text":
             return load_text(base, load_tokenizer(config.tokenizer or None), F32)
         case "dino":
@@ -75,15 +72,14 @@ def _network(name: str, config: TrainingConfig, base: Checkpoint, made: Any, new
 
 
 def _resampler(config: TrainingConfig, made: Any) -> ResamplerConfig:
-    width = config.resampler_width
     return ResamplerConfig(
-        width=width,
+        width=config.resampler_width,
         depth=config.resampler_depth,
         tokens=config.resampler_tokens,
         feature_width=made.dino.config.hidden_size,
         context_width=made.unet.config.context_width,
-        inner=width,
-        hidden=4 * width,
+        inner=config.resampler_width,
+        hidden=4 * config.resampler_width,
     )
 
 

@@ -64,7 +64,7 @@ def train(name: str, config: TrainingConfig, report: Callable[[str], None]) -> P
         samples.fill(stage, accelerator.device, loop.report)
         accelerator.wait_for_everyone()
     if accelerator.is_main_process:
-        write_whole(folder / "config.toml", lambda file: file.writelines([as_toml(config).encode()]))
+        write_whole(folder / "config.toml", lambda file: file.write(f"# {name}\n{as_toml(config)}".encode()))
 
     def after(step: int) -> None:
         if held_out and (step % config.held_out_every == 0 or step == config.steps):
@@ -77,6 +77,7 @@ def train(name: str, config: TrainingConfig, report: Callable[[str], None]) -> P
         path = folder / f"{name.replace('-', '_')}.safetensors"
         if accelerator.is_main_process:
             write_weights(path, stage.published(state), name, config)
+    accelerator.end_training()  # the processes' group ends too, by which sharded weights are put together
     return path
 
 
@@ -91,9 +92,12 @@ def write_weights(path: Path, published: Tensors, name: str, config: TrainingCon
 
 
 def check_same(file: Path, name: str, config: TrainingConfig) -> None:
-    """Refuse, with a ValueError, to go on from a run with another config."""
+    """Refuse, with a ValueError, to go on from a run of another stage or with another config."""
     if not file.is_file():
         return
+    stage = file.read_text(encoding="utf-8").partition("\n")[0]
+    if stage.startswith("# ") and stage != f"# {name}":
+        raise ValueError(f"{file.parent}: holds a training of {stage[2:]}, not of {name}; name another output")
     before, now = asdict(read_config(name, file)), asdict(config)
     differing = [entry for entry in now if entry not in MAY_CHANGE and before[entry] != now[entry]]
     if differing:

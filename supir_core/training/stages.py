@@ -160,7 +160,7 @@ class AdaptorStage(DiffusionStage):
         return published_weights(state, self.networks.dr_encoder.state_dict())
 
 
-def noise_loss(predicted: Tensor, noise: Tensor, sigma: Tensor, kind: str = "velocity") -> Tensor:
+def noise_loss(predicted: Tensor, noise: Tensor, sigma: Tensor, kind: str) -> Tensor:
     """Squared error of the noise, or of the velocity, which is that times sigma^2 + 1 (Salimans & Ho 2022, section 4).
 
     Without the weight the high levels, where a restoration is decided, count for next to nothing.

@@ -99,6 +99,7 @@ def test_the_cache_gives_what_the_encoder_makes(built, tmp_path):
     again = Samples(drawn.config, WORDS)
     again.fill(stage, torch.device("cpu"), said.append)
     assert not said
+    assert Samples(replace(drawn.config, precision="bf16"), WORDS)._cache("a") != drawn._cache("a")
 
 
 def test_what_is_made_ahead_comes_in_order_and_with_its_errors():
@@ -174,6 +175,11 @@ def test_the_demos_configs_build_their_stages(stage, file):
         ("stepz = 3", 'no setting is called "stepz"'),
         ("steps = 0", "steps must be within 1 to"),
         ('steps = "many"', "steps must be within"),
+        ("crop_least = 0.0", r"crop_least must be within 0\.1 to 100"),
+        ("crop_least = 3.0", r"expected crop_least <= crop_most, got 3\.0 and 2\.0"),
+        ("factor = 100", "factor must be within 1 to 64"),
+        ('held_out = "p/held"', "held_out lies in pictures, which are all learnt"),
+        ('negatives = "./p"', "negatives lies in pictures, which are all learnt"),
         ("output = ", "expected TOML"),
         ("", 'expected output = "FOLDER"'),
         ('output = "o"', 'expected pictures = "FOLDER"'),

@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file
 
 from supir_core.training.config import TrainingConfig
-from supir_core.training.loop import Averaged, CheckpointError, Loop
+from supir_core.training.loop import Averaged, Loop
 from supir_core.training.run import train
 
 ROOT = Path(__file__).parents[2]
@@ -133,7 +133,7 @@ def test_a_full_disk_leaves_the_last_whole_checkpoint(tmp_path):
     limit = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limit[1]))
     try:
-        with pytest.raises(CheckpointError, match=r"could not be written.*the last whole one is .*step_1") as raised:
+        with pytest.raises(OSError, match=r"could not be written.*the last whole one is .*step_1") as raised:
             running.save(2)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limit)
@@ -178,3 +178,42 @@ def test_the_rate_rises_and_falls():
 def test_8_bits_need_a_gpu(tmp_path):
     with pytest.raises(ValueError, match="eight_bit = true needs a GPU"):
         loop(tmp_path, eight_bit=True)
+
+
+def test_a_run_goes_on_with_its_own_stage_and_its_own_steps(config):
+    settings = config("dr-encoder", steps=2, rate=1e-5)
+    train("dr-encoder", settings, silent)
+    with pytest.raises(ValueError, match="holds a training of dr-encoder, not of adaptor; name another output"):
+        train("adaptor", settings, silent)
+    with pytest.raises(ValueError, match=r"step_2 is later than steps = 1"):
+        train("dr-encoder", replace(settings, steps=1), silent)
+
+
+def test_a_run_goes_on_in_a_folder_that_was_moved_and_in_another_precision(config, tmp_path):
+    settings = config("dr-encoder", steps=1)
+    train("dr-encoder", settings, silent)
+    (tmp_path / "out").rename(tmp_path / "moved")
+    path = train("dr-encoder", replace(settings, output=str(tmp_path / "moved"), save_as="float16"), silent)
+    assert {tensor.dtype for tensor in load_file(path).values()} == {torch.float16}
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "optimizer.bin", "custom_checkpoint_0.pkl"])
+def test_a_damaged_checkpoint_is_named(name, tmp_path):
+    loop(tmp_path, checkpoint_every=1).run(lambda number: torch.ones(1))
+    (tmp_path / "checkpoints" / "step_4" / name).write_bytes(b"")
+    with pytest.raises(OSError, match=r"step_4: a damaged checkpoint; remove it"):
+        loop(tmp_path).run(lambda number: torch.ones(1))
+
+
+def test_what_else_lies_among_the_checkpoints_is_left_alone(tmp_path):
+    running = loop(tmp_path, checkpoint_every=1)
+    (tmp_path / "checkpoints" / "step_9 copy").mkdir(parents=True)
+    (tmp_path / "checkpoints" / "step_9").write_text("a file")
+    running.run(lambda number: torch.ones(1))
+    assert [path.name for path in running.checkpoints()] == ["step_4", "step_3"]
+
+
+def test_no_checkpoint_holds_a_loss_that_is_not_finite(tmp_path):
+    with pytest.raises(FloatingPointError, match=r"begin anew with a rate below 0\.1 and another output"):
+        loop(tmp_path, report_every=9, checkpoint_every=2).run(lambda number: torch.full((1,), float("nan")))
+    assert not (tmp_path / "checkpoints").exists()
