@@ -64,7 +64,7 @@ def train(name: str, config: TrainingConfig, report: Callable[[str], None]) -> P
         samples.fill(stage, accelerator.device, loop.report)
         accelerator.wait_for_everyone()
     if accelerator.is_main_process:
-        write_whole(folder / "config.toml", lambda file: file.write(f"# {name}\n{as_toml(config)}".encode()))
+        write_whole(folder / "config.toml", lambda file: file.writelines([f"# {name}\n{as_toml(config)}".encode()]))
 
     def after(step: int) -> None:
         if held_out and (step % config.held_out_every == 0 or step == config.steps):
