@@ -38,9 +38,19 @@ def add_training(commands: Any) -> None:
 def _train(options: argparse.Namespace) -> int:
     if not find_spec("accelerate"):
         raise ImportError('training needs accelerate: pip install -e ".[train]"')
+    from ..restoration.retry import MemoryFullError
+    from ..sdxl.memory import is_out_of_memory
     from ..training.run import train
 
-    path = train(options.stage, read_config(options.stage, options.config), write_line)
+    try:
+        path = train(options.stage, read_config(options.stage, options.config), write_line)
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        raise MemoryFullError(
+            "the memory is full. Set checkpointing = true, on a GPU eight_bit = true too, and make batch (accumulate larger in its "
+            "place) or side smaller; with these another output"
+        ) from error
     write_line(f"wrote {path}")
     return 0
 

@@ -34,7 +34,8 @@ CROP, ROW = 0, 1
 """Streams of random numbers: those of crop and damage, and those of text, noise and noise level."""
 
 *LIGHTER, HARDEST = SETTINGS  # the paper's tests by name
-KEYS = "side crop_least crop_most factor hardest_share lighter_share seed precision sdxl supir dr_encoder dino".split()
+DRAWN = ("side", "crop_least", "crop_most", "factor", "hardest_share", "lighter_share", "seed")
+KEYS = (*DRAWN, "precision", "sdxl", "supir", "dr_encoder", "dino")
 """What latents depend on besides the pictures."""
 
 Tensors = dict[str, Tensor]

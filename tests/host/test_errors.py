@@ -233,8 +233,8 @@ SHEET = {
 @pytest.mark.parametrize(
     ("node", "given", "message"),
     [
-        ("SupirDenoiser", STRENGTH | {"strength_end": -1.0}, "strength must be within 0 to 2, got 1 to -1"),
-        ("SupirGuidance", CFG | {"cfg_end": float("nan")}, "cfg must be within 0 to 30, got 1 to nan"),
+        ("SupirDenoiser", STRENGTH | {"strength_end": -1.0}, "strength must be within 0 to 2, got -1.0"),
+        ("SupirGuidance", CFG | {"cfg_end": float("nan")}, "cfg must be within 0 to 30, got nan"),
         ("SupirGuidance", CFG | {"restoration_scale": -1.0}, "restoration_scale must be within 0 to 20"),
         ("SupirSamplerSelect", NOISE | {"sampler": "euler"}, 'sampler must be "edm"'),
         ("SupirSamplerSelect", NOISE | {"s_churn": float("nan")}, "s_churn must be within 0 to 40"),

@@ -155,6 +155,16 @@ def test_a_cut_picture_ends_the_run_in_one_line_and_checkpoints_stay(config, pic
         samples(config, pictures=str(tmp_path / "p")).sample(0)
 
 
+def test_a_full_memory_says_what_of_the_training_makes_it_smaller(config, tmp_path, monkeypatch, capsys):
+    def full(*given):
+        raise MemoryError
+
+    monkeypatch.setattr(Samples, "batch", full)
+    (tmp_path / "run.toml").write_text(as_toml(config("adaptor", steps=1)))
+    assert cli.main(["train", "adaptor", "--config", str(tmp_path / "run.toml")]) == 1
+    assert "the memory is full. Set checkpointing = true" in capsys.readouterr().err
+
+
 def test_a_config_is_read_back_as_it_was_written(config, tmp_path):
     settings = config("adaptor", rate=3e-6)
     (tmp_path / "a.toml").write_text(as_toml(settings))
