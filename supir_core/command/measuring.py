@@ -61,17 +61,8 @@ def _scores(case: Case, method: str, result: Path, metrics: Sequence[Metric], pr
         return protocol.view(opaque(read_picture(file)))
 
     picture, reference = view(result), view(case.reference) if case.reference else None
-
-    def value(metric: Metric) -> float:
-        try:
-            return metric(picture, reference)
-        except (ValueError, RuntimeError) as error:
-            height, width = picture.shape[2:]
-            raise ValueError(
-                f"{metric.name} cannot be taken of {width}x{height} pixels ({error}); leave out the metric or the picture"
-            ) from error
-
-    return [Score(case.setting, method, metric.name, case.name, case.seed, value(metric)) for metric in metrics]
+    values = {metric.name: metric(picture, reference) for metric in metrics}
+    return [Score(case.setting, method, name, case.name, case.seed, value) for name, value in values.items()]
 
 
 def write_results(

@@ -100,11 +100,8 @@ def method_of(spec: str, options: argparse.Namespace) -> Method:
         ValueError: there is no such method, or its file is of something else.
         ImportError: it needs a package that is missing.
     """
-    name, target = "", spec
-    if (
-        "=" in spec and spec.partition(":")[0] not in METHODS and not Path(spec).is_file()
-    ):  # else it is in a file's name
-        name, _, target = spec.partition("=")
+    inside = spec.partition(":")[0] in METHODS or Path(spec).is_file()  # where a = is of a file's name
+    name, _, target = ("", "", spec) if inside or "=" not in spec else spec.partition("=")
     kind, _, how = target.partition(":")
     path = Path(target)
     if target == BICUBIC:

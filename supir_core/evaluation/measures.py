@@ -42,8 +42,16 @@ class Metric(NamedTuple):
     measure: Callable[..., float]
 
     def __call__(self, picture: Tensor, reference: Tensor | None) -> float:
-        """The number for a result."""
-        return self.measure(picture, reference) if self.needs_reference else self.measure(picture)
+        """The number for a result.
+
+        Raises:
+            ValueError: it cannot be taken of such a picture; each metric has a least size of its own.
+        """
+        try:
+            return self.measure(picture, reference) if self.needs_reference else self.measure(picture)
+        except (ValueError, RuntimeError, AssertionError) as error:
+            height, width = picture.shape[2:]
+            raise ValueError(f"{self.name} cannot be taken of a picture of {width}x{height} pixels: {error}") from error
 
 
 class MetricUnavailableError(RuntimeError):

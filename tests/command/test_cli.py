@@ -1,7 +1,6 @@
 import io
 import json
 import os
-import re
 import subprocess
 import sys
 
@@ -16,9 +15,7 @@ from supir_core.command.options import method_in
 from supir_core.files.checkpoint import sha256
 from supir_core.files.metadata import SOURCE_TYPE, read_label
 from supir_core.files.pictures import UnreadablePictureError, read_picture
-from supir_core.supir.settings import preset
 
-KINDS = ("enlarged", "restored")
 FAST = ["--steps", "2", "--scale", "1"]
 
 
@@ -182,26 +179,6 @@ def test_the_module_is_the_command():
     assert "restore" in done.stdout
 
 
-def test_the_demo_shows_noise_first_and_then_the_mixture(demo_model, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("supir_core.command.demo.load_demo_model", lambda: demo_model)
-    folder = tmp_path / "demo"
-    assert cli.main(["demo", "-o", str(folder)]) == 0
-    told = capsys.readouterr().out
-    gains = {}
-    for damage in ("noise 40", "blur, noise, JPEG"):
-        enlarged, restored = (float(re.search(f"{damage}: {kind} +PSNR ([0-9.]+)", told)[1]) for kind in KINDS)
-        gains[damage] = restored - enlarged
-    assert list(gains) == sorted(gains, key=lambda damage: told.index(damage))
-    assert gains["noise 40"] > 4 > gains["blur, noise, JPEG"] > 0.8, gains  # measured: 4.2 and 0.9 dB
-    sizes = {str(file.relative_to(folder)): Image.open(file).size for file in folder.rglob("*.png")}
-    each = {"damaged.png": (128, 128), "stage1.png": (512, 512), "restored.png": (512, 512)}
-    assert sizes == {
-        **{f"{damage}/{name}": size for damage in ("noise", "mixture") for name, size in each.items()},
-        "side_by_side.png": (2088, 1140),
-    }
-    assert "supir.seed" in read_label(folder / "noise" / "restored.png")
-
-
 def test_pictures_are_read_as_a_viewer_shows_them(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6  # lies on its side
@@ -322,11 +299,3 @@ def test_results_are_of_the_format_that_is_asked_for_and_done_in_it(run, tmp_pat
 def test_the_command_starts_without_pytorch():
     program = "import sys, supir_core.command.cli; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
-
-
-def test_without_scikit_image_the_demo_restores_the_picture_of_the_repository(run, tmp_path, monkeypatch, caplog):
-    monkeypatch.setitem(sys.modules, "skimage", None)
-    monkeypatch.setattr("supir_core.command.demo.DEMO_SETTINGS", preset("fidelity", steps=1))
-    assert run("demo", "-o", tmp_path / "demo")[0] == 0
-    assert Image.open(tmp_path / "demo" / "side_by_side.png").size == (1568, 574)
-    assert "scikit-image is not installed" in caplog.text

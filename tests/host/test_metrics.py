@@ -43,7 +43,7 @@ def test_what_cannot_be_measured_is_said(run, pictures, metrics, message, monkey
 
 def test_a_picture_too_small_for_a_metric_is_said(run, pictures):
     small = pictures[0][:, :8, :8]
-    with pytest.raises(ValueError, match="ssim cannot compare pictures of 8x8 pixels"):
+    with pytest.raises(ValueError, match="ssim cannot be taken of a picture of 8x8 pixels"):
         run("SupirMetrics", image=small, reference=small, metrics="ssim")
 
 
