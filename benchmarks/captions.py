@@ -3,8 +3,6 @@
 A LLaVA of random weights describes stage 1 of the demo's photograph, which is then restored with the demo's weights; each case in
 a server of its own. Its memory is that of the process, since there is no GPU to ask. ComfyUI is found through COMFYUI_PATH, else
 in ~/ComfyUI.
-
-    python benchmarks/captions.py
 """
 
 from __future__ import annotations
@@ -16,10 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import measure
-import torch
 
 from tests.host.demo_prompt import with_demo_weights
-from tests.host.server import ComfyServer, find_comfyui, make_base
+from tests.host.server import ComfyServer, make_base
 from tests.tiny_captioners import make_llava
 
 LARGE = {"hidden_size": 2048, "intermediate_size": 5632, "num_hidden_layers": 8, "num_attention_heads": 16}
@@ -50,30 +47,24 @@ def prompt(case: str, side: int) -> dict[str, Any]:
     return nodes
 
 
-def peak(process: int) -> int:
-    """The most memory that a process has had, in bytes."""
-    status = Path(f"/proc/{process}/status").read_text()
-    return int(status.split("VmHWM:")[1].split()[0]) * 1024
-
-
 def measure_case(case: str, side: int, base: Path, comfyui: Path) -> int:
     """Peak memory of a case over that of the server before it, in bytes."""
     with ComfyServer(comfyui, base) as server:
-        before = peak(server.process.pid)
+        before = measure.memory(server.process.pid).peak
         run = server.run(prompt(case, side))
         if run.end != "execution_success":
             raise RuntimeError(f"{case}: {run.messages[-1]}")
-        return peak(server.process.pid) - before
+        return measure.memory(server.process.pid).peak - before
 
 
 def main() -> None:
     """Measure all cases."""
-    parser = measure.arguments(__doc__.splitlines()[0])
-    parser.add_argument("--side", type=int, default=1024, help="of the restored picture in pixels (%(default)s)")
+    parser = measure.arguments(__doc__, device=False)
+    parser.add_argument(
+        "--side", type=measure.count, default=1024, help="of the restored picture in pixels (%(default)s)"
+    )
     options = parser.parse_args()
-    comfyui = find_comfyui()
-    if comfyui is None:
-        raise SystemExit("no ComfyUI: set COMFYUI_PATH to its folder")
+    comfyui = measure.comfyui()
     side = 192 if options.quick else options.side
     os.environ.update(measure.LEAN_MALLOC)
     cases = ("caption alone", "restoration alone", "both", "both, captioner kept")
@@ -89,8 +80,7 @@ def main() -> None:
         for case, size in peaks.items()
     ]
     measure.print_table(f"Captioner of {weights / measure.MIB:.0f} MiB, picture of {side}x{side}", rows)
-    results = {"weights": weights, "side": side, "peaks": peaks}
-    measure.write_results("captions", results, torch.device("cpu"))
+    measure.write_results("captions", {"weights": weights, "side": side, "peaks": peaks}, options)
 
 
 if __name__ == "__main__":

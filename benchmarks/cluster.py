@@ -11,25 +11,26 @@ from __future__ import annotations
 
 import argparse
 import os
-import statistics
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import measure
 import psutil
-import torch
 from PIL import Image
 
 from supir_core.cluster.connection import LOCAL, Share, connected
 from supir_core.cluster.pool import Outcome, Pool
 from supir_core.cluster.worker import Worker
 from supir_core.command.done import judge
-from supir_core.command.options import add_options, settings_from
+from supir_core.command.options import add_options, settings_from, target_from
 from supir_core.command.output import check_output
 from supir_core.command.plan import Job, Order, make_plan
 from supir_core.command.task import Task
+from supir_core.instantir.settings import InstantSettings
 
 TARGET = 1.7
 
@@ -54,10 +55,11 @@ def plan(folder: Path, out: str) -> list[Job]:
 
 def restored(pool: Pool, jobs: list[Job]) -> tuple[float, float]:
     """Pictures a second, and a second of a core."""
-    (jobs[0].result.parent).mkdir()
+    jobs[0].result.parent.mkdir()
     cores, started = core_seconds(), time.perf_counter()
     for done in pool.hand_out(jobs, "take"):
-        assert done.outcome and done.outcome.says("restored")
+        if not (done.outcome and done.outcome.says("restored")):
+            raise RuntimeError(f"a picture was not restored: {done}")
     return len(jobs) / (time.perf_counter() - started), len(jobs) / (core_seconds() - cores)
 
 
@@ -67,14 +69,14 @@ def core_seconds() -> float:
     return sum(sum(each.cpu_times()[:2]) for each in (process, *process.children(recursive=True)))
 
 
-def measure_workers(folder: Path, pictures: int, rounds: int) -> dict[str, Any]:
+def measure_workers(pictures: int, rounds: int, folder: Path) -> dict[str, Any]:
     """One worker and two in turn."""
     for number in range(pictures):
         Image.effect_noise((96, 64), 64).convert("RGB").save(folder / "photos" / f"{number:02}.png")
     parser = argparse.ArgumentParser()
     add_options(parser, "supir")
     options = parser.parse_args([str(folder / "photos"), "-o", str(folder), "--demo", "--scale", "1"])
-    arguments = (options, Task(settings_from(options), scale=1.0), os.getcwd())
+    arguments = (options, Task(settings_from(options), target_from(options)), os.getcwd())
     speeds = []
     with (
         connected(LOCAL, 3, quiet=True),
@@ -85,22 +87,22 @@ def measure_workers(folder: Path, pictures: int, rounds: int) -> dict[str, Any]:
             pair = [restored(pool, plan(folder, f"{name}{number}")) for pool, name in ((one, "one"), (two, "two"))]
             if number:  # the networks are loaded in the first
                 speeds.append(pair)
-    one_best, two_best = (max(pair[index][0] for pair in speeds) for index in range(2))
-    one_core, two_core = (statistics.median(pair[index][1] for pair in speeds) for index in range(2))
+    one, two = (list(zip(*pool, strict=True)) for pool in zip(*speeds, strict=True))
     return {
-        "pictures a second, and a core's second": speeds,
-        "best of two to best of one": two_best / one_best,
-        "the same by the cores' time": 2 * two_core / one_core,
+        "pictures a second in each round, one": one[0],
+        "two": two[0],
+        "best of two to best of one": max(two[0]) / max(one[0]),
+        "the same by the cores' time": 2 * median(two[1]) / median(one[1]),
         "target": TARGET,
     }
 
 
-def measure_many(folder: Path, pictures: int) -> dict[str, Any]:
+def measure_many(pictures: int, folder: Path) -> dict[str, Any]:
     """A worker that makes empty files."""
     for number in range(pictures):
         (folder / "photos" / f"{number:06}.png").touch()
     before, started = psutil.Process().memory_info().rss, time.perf_counter()
-    jobs, task = plan(folder, "out"), Task(settings_from(argparse.Namespace(method="instantir")))
+    jobs, task = plan(folder, "out"), Task(InstantSettings())
     jobs = [job for job in jobs if not judge(job, task).done]
     check_output(jobs, task)
     planned = time.perf_counter() - started
@@ -122,17 +124,16 @@ def measure_many(folder: Path, pictures: int) -> dict[str, Any]:
 
 def main() -> None:
     """Measure, and write the tables."""
-    quick = measure.arguments(__doc__ or "").parse_args().quick
+    options = measure.arguments(__doc__, device=False).parse_args()
+    pictures, rounds, many = (4, 1, 100) if options.quick else (8, 8, 10_000)
+    works = {"workers": partial(measure_workers, pictures, rounds), "many": partial(measure_many, many)}
     results = {}
-    with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / "photos").mkdir()
-        results["workers"] = measure_workers(Path(folder), *((4, 1) if quick else (8, 8)))
-    with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / "photos").mkdir()
-        results["many"] = measure_many(Path(folder), 100 if quick else 10_000)
-    for name, result in results.items():
-        print(name, result)
-    measure.write_results("cluster", results, torch.device("cpu"))
+    for name, work in works.items():
+        with tempfile.TemporaryDirectory() as folder:
+            (Path(folder) / "photos").mkdir()
+            results[name] = work(Path(folder))
+        measure.print_table(name, [{"what": what, "": value} for what, value in results[name].items()])
+    measure.write_results("cluster", results, options)
 
 
 if __name__ == "__main__":

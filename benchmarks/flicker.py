@@ -15,21 +15,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import product
+from typing import Any
 
 import measure
 import torch
-from skimage import data
+from networks import PHOTOGRAPHS, photograph
 from torch import Tensor
 
 from supir_core import Settings, SupirModel, restore
 from supir_core.command.demo import DAMAGE, DEMO_SETTINGS, load_demo_model
 from supir_core.evaluation.degradation import SETTINGS, clean_part, damage
 from supir_core.evaluation.metrics import psnr
-from supir_core.files.convert import as_tensor
 from supir_core.restoration.canvas import resize
 from supir_core.restoration.colorfix import fix_color
 
-PHOTOGRAPHS = {"astronaut": "A woman in uniform.", "chelsea": "A cat."}
 COUNT, SIDE, START = 8, 256, 96
 """Frames, the side of each, and where the first begins from the left, and from above if there is room, in pixels."""
 
@@ -66,16 +65,16 @@ def flicker(frames: Tensor, pan: int) -> tuple[float, float]:
     return change.abs().mean().item(), change.mean(dim=(2, 3)).abs().mean().item()
 
 
-def row(name: str, frames: Tensor, clean: Tensor, pan: int) -> dict[str, object]:
+def row(name: str, frames: Tensor, clean: Tensor, pan: int) -> dict[str, Any]:
     """A line of the table."""
     change, color = flicker(frames, pan)
     return {"noise": name, "flicker": change, "colour": color, "PSNR": f"{psnr(frames, windows(clean, pan)):.2f}"}
 
 
 @torch.no_grad()
-def table(model: SupirModel, photograph: str, settings: Settings, pans: Sequence[int]) -> list[dict[str, object]]:
+def table(model: SupirModel, subject: str, settings: Settings, pans: Sequence[int]) -> measure.Rows:
     """All variants on one photograph."""
-    clean = clean_part(as_tensor(getattr(data, photograph)())[0])
+    clean = clean_part(photograph(subject))
     rows = []
     for pan in pans:
         for kind in ("fixed", "fresh"):
@@ -83,7 +82,7 @@ def table(model: SupirModel, photograph: str, settings: Settings, pans: Sequence
             results = {"input": resize(video, (SIDE, SIDE))}
             for name, same in {"own": False, "same": True}.items():
                 chosen = replace(settings, same_noise=same)
-                results[name] = restore(model, video, chosen, size=(SIDE, SIDE), caption=PHOTOGRAPHS[photograph]).image
+                results[name] = restore(model, video, chosen, size=(SIDE, SIDE), caption=PHOTOGRAPHS[subject]).image
             results["same, colour"] = fix_color(results["same"], results["same"][:1], "adain").clamp(0, 1)
             given = {"pan": pan, "damage": kind}
             rows += [given | row(name, frames, clean, pan) for name, frames in results.items()]
@@ -92,18 +91,19 @@ def table(model: SupirModel, photograph: str, settings: Settings, pans: Sequence
 
 def main() -> None:
     """Measure."""
-    parser = measure.arguments(__doc__.splitlines()[0])
+    parser = measure.arguments(__doc__)
     for name, choices in (("photographs", PHOTOGRAPHS), ("ways", WAYS)):
         parser.add_argument(f"--{name}", nargs="+", choices=choices, default=list(choices))
     parser.add_argument("--pans", nargs="+", type=int, choices=PANS, default=PANS)
     options = parser.parse_args()
     model = load_demo_model(options.device)
-    results = {}
-    for way, photograph in product(options.ways, options.photographs):
-        name = f"{photograph}, {way}"
-        results[name] = table(model, photograph, WAYS[way], options.pans[:1] if options.quick else options.pans)
+    chosen, results = (options.ways, options.photographs, options.pans), {}
+    ways, subjects, pans = (some[:1] for some in chosen) if options.quick else chosen
+    for way, subject in product(ways, subjects):
+        name = f"{subject}, {way}"
+        results[name] = table(model, subject, WAYS[way], pans)
         measure.print_table(name, results[name])
-    measure.write_results("flicker", results, torch.device(options.device))
+    measure.write_results("flicker", results, options)
 
 
 if __name__ == "__main__":

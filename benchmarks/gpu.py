@@ -10,10 +10,8 @@ On a GPU, with random weights of full size where nothing else is said:
 - ``pictures``: two pictures in a row, with the bytes that each moved;
 - ``native``: ``vs_native.py``, where ComfyUI is found.
 
-Without one: cards of several sizes restore pictures of several sizes in one step, on networks without weights.
-
-    python benchmarks/gpu.py
-    python benchmarks/gpu.py --cards 8 24 --pixels 4096
+Without one: cards of several sizes (``--cards``) restore pictures of several sizes (``--pixels``) in one step, on networks
+without weights.
 """
 
 from __future__ import annotations
@@ -27,27 +25,30 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from statistics import median
 
 import guided_call
 import measure
+import networks
 import torch
 import torch.nn.functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.profiler import ProfilerActivity, profile
 
+from supir_core import preset, restore
+from supir_core.command import doctor
+from supir_core.command.demo import load_demo_model
+from supir_core.sdxl.blocks import doubled_conv
+from supir_core.sdxl.vae import VAE
+from tests.full_size import VAE_CONFIG, Card, full_model, one_step
+
 BUDGET = 500
 """Seconds in which no new part begins; each part gets what is left."""
 
-Rows = list[dict[str, Any]]
 
-
-def correctness(device: torch.device, quick: bool, left: float) -> Rows:
+def correctness(device: torch.device, quick: bool, left: float) -> measure.Rows:
     """The self-check in both half precisions, then the tests that need a GPU."""
-    from supir_core.command import doctor
-    from supir_core.command.demo import load_demo_model
-
-    rows: Rows = []
+    rows: measure.Rows = []
     numbers = doctor.load_file(doctor.CHECK_FILE)
     for dtype in (torch.float16, torch.bfloat16):
         for name, value in doctor.computed(load_demo_model(device, dtype), numbers):
@@ -59,32 +60,31 @@ def correctness(device: torch.device, quick: bool, left: float) -> Rows:
     return rows
 
 
-def guided(device: torch.device, quick: bool, left: float) -> Rows:
+def guided(device: torch.device, quick: bool, left: float) -> measure.Rows:
     """One guided call in several forms, and how much of the GPU it uses."""
     side, dtype = (16, torch.float32) if quick else (128, torch.float16)
-    networks = guided_call.build_networks(quick, dtype, device)
-    bench = guided_call.prepare(networks, side, dtype, device)
-    tflop = guided_call.count_flops(quick, side)["guided call"] / 1e12
+    parts = guided_call.build_networks(quick, dtype, device)
+    bench = guided_call.prepare(parts, side)
+    tflop = guided_call.count_operations(quick, side)["guided call"]
     ceiling = matmul_ceiling(dtype, device, 512 if quick else 8192)
-    rows: Rows = []
+    rows: measure.Rows = []
 
     def add(name: str) -> None:
-        seconds = measure.interleave({name: bench.guided}, 3 if quick else 10, device).median(name)
-        rows.append(
-            {"what": name, "s": seconds, "TFLOP/s": tflop / seconds, "of a matmul's": tflop / seconds / ceiling}
-        )
+        seconds = median(measure.interleave({name: bench.guided}, 3 if quick else 10, device)[name])
+        speed = tflop / seconds
+        rows.append({"what": name, "s": seconds, "TFLOP/s": speed, "of a matmul's": speed / ceiling})
 
     with torch.no_grad():
         add("guided call")
-        for network in networks:
-            network.to(memory_format=torch.channels_last)
+        for network in parts:
+            network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         add("channels last")
-        for network in networks:
-            network.to(memory_format=torch.contiguous_format)
+        for network in parts:
+            network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
         if device.type == "cuda" and left > 200:
-            for network in networks:
+            for network in parts:
                 network.compile(fullgraph=True)
-            _, seconds = measure.timed(bench.guided, device)
+            seconds = measure.timed(bench.guided, device)[1]
             rows.append({"what": "first compiled call", "s": seconds, "TFLOP/s": 0.0, "of a matmul's": 0.0})
             add("compiled")
     return rows
@@ -93,35 +93,31 @@ def guided(device: torch.device, quick: bool, left: float) -> Rows:
 def matmul_ceiling(dtype: torch.dtype, device: torch.device, side: int) -> float:
     """TFLOP/s of a square matrix product."""
     a, b = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
-    return 2 * side**3 / 1e12 / min(measure.interleave({"": lambda: a @ b}, 10, device).seconds[""])
+    return 2 * side**3 / 1e12 / min(measure.interleave({"": lambda: a @ b}, 10, device)[""])
 
 
-def enlargement(device: torch.device, quick: bool, _: float) -> Rows:
+def enlargement(device: torch.device, quick: bool, _: float) -> measure.Rows:
     """The convolution over doubled pixels, both ways, as the UNet's last Upsample has it."""
-    from supir_core.sdxl.blocks import doubled_conv
-
     dtype = torch.float32 if device.type == "cpu" else torch.float16
     width, side = (32, 8) if quick else (640, 64)
     x = torch.randn(2, width, side, side, device=device, dtype=dtype)
-    weight, bias = (
-        torch.randn(width, width, 3, 3, device=device, dtype=dtype),
-        torch.zeros(width, device=device, dtype=dtype),
-    )
+    weight = torch.randn(width, width, 3, 3, device=device, dtype=dtype)
+    bias = torch.zeros(width, device=device, dtype=dtype)
     forms = {
         "doubled_conv": lambda: doubled_conv(x, weight, bias),
         "enlarge, then convolve": lambda: F.conv2d(
             F.interpolate(x, scale_factor=2.0, mode="nearest"), weight, bias, padding=1
         ),
     }
-    repeated = measure.interleave(forms, 20, device)
-    return [{"what": name, "ms": repeated.median(name) * 1e3} for name in forms]
+    seconds = measure.interleave(forms, 20, device)
+    return [{"what": name, "ms": median(each) * 1e3} for name, each in seconds.items()]
 
 
-def attention(device: torch.device, quick: bool, _: float) -> Rows:
+def attention(device: torch.device, quick: bool, _: float) -> measure.Rows:
     """The VAE's attention at 1024 pixels by each kernel."""
     tokens = 256 if quick else 128 * 128
     q, k, v = (torch.randn(1, 1, tokens, 512, device=device, dtype=torch.bfloat16) for _ in range(3))
-    rows: Rows = []
+    rows: measure.Rows = []
     for kernel in (
         SDPBackend.FLASH_ATTENTION,
         SDPBackend.EFFICIENT_ATTENTION,
@@ -130,46 +126,37 @@ def attention(device: torch.device, quick: bool, _: float) -> Rows:
     ):
         try:
             with sdpa_kernel(kernel):
-                repeated = measure.interleave({"": lambda: F.scaled_dot_product_attention(q, k, v)}, 5, device)
-            rows.append({"kernel": kernel.name, "ms": repeated.median("") * 1e3})
+                each = measure.interleave({"": lambda: F.scaled_dot_product_attention(q, k, v)}, 5, device)[""]
+            rows.append({"kernel": kernel.name, "ms": median(each) * 1e3})
         except RuntimeError as error:
             rows.append({"kernel": kernel.name, "ms": str(error).splitlines()[0][:60]})
     return rows
 
 
-def vae(device: torch.device, quick: bool, _: float) -> Rows:
+def vae(device: torch.device, quick: bool, _: float) -> measure.Rows:
     """Time and peak memory of the VAE; it decides by itself how."""
-    from supir_core.sdxl.vae import VAE
-    from tests.full_size import VAE_CONFIG
-
     dtype = torch.float32 if device.type == "cpu" else torch.bfloat16
-    with torch.device("meta"):
-        network = VAE(VAE_CONFIG)
-    measure.fill(network, dtype, device)
-    rows: Rows = []
+    network = networks.random_network(lambda: VAE(VAE_CONFIG), dtype, device)
+    rows: measure.Rows = []
     for side in [64] if quick else [1024, 2048, 4096]:
         picture = torch.zeros(1, 3, side, side, device=device, dtype=dtype)
         latent = torch.zeros(1, 4, side // 8, side // 8, device=device, dtype=dtype)
         for name, run in (("encode", partial(network.encode, picture)), ("decode", partial(network.decode, latent))):
             with torch.no_grad(), measure.PeakMemory(device) as peak:
-                _, seconds = measure.timed(run, device)
+                seconds = measure.timed(run, device)[1]
             rows.append({"pixels": side, "what": name, "s": seconds, "peak GiB": peak.taken / measure.GIB})
     return rows
 
 
-def pictures(device: torch.device, quick: bool, _: float) -> Rows:
+def pictures(device: torch.device, quick: bool, _: float) -> measure.Rows:
     """Two pictures one after the other, and what they move."""
-    from supir_core import preset, restore
-    from supir_core.command.demo import load_demo_model
-    from tests.full_size import full_model
-
     model = load_demo_model(device) if quick else full_model(zeros=torch.zeros)
     settings = preset("demo") if quick else preset("quality", steps=10)
     picture = torch.rand(1, 3, 64, 64) if quick else torch.rand(1, 3, 1024, 1024)
-    rows: Rows = []
+    rows: measure.Rows = []
     for number in (1, 2):
         with measure.PeakMemory(device) as peak, copies(device) as moved:
-            _, seconds = measure.timed(lambda: restore(model, picture, settings, scale=1.0), device)
+            seconds = measure.timed(lambda: restore(model, picture, settings, scale=1.0), device)[1]
         rows.append({"picture": number, "s": seconds, "peak GiB": peak.taken / measure.GIB, **moved})
     return rows
 
@@ -192,11 +179,14 @@ def copies(device: torch.device) -> Iterator[dict[str, float]]:
                     moved[name] += event["args"]["bytes"] / measure.GIB
 
 
-def native(_: torch.device, quick: bool, left: float) -> Rows:
+def native(_: torch.device, quick: bool, left: float) -> measure.Rows:
     """Against ComfyUI's SUPIRApply, by the benchmark of that name."""
-    script = str(measure.ROOT / "benchmarks" / "vs_native.py")
-    command = [sys.executable, script, "--side", "128", "--dtype", "float16"]
-    return [{"vs_native.py": "left out" if quick else last_line(command, left)}]
+    script, results = measure.ROOT / "benchmarks" / "vs_native.py", measure.RESULTS / "vs_native.json"
+    command = [sys.executable, str(script), "--side", "128", "--dtype", "float16"]
+    said = "left out" if quick else last_line(command, left)
+    if said.startswith("written"):
+        return json.loads(results.read_text(encoding="utf-8"))["rows"]
+    return [{"vs_native.py": said}]
 
 
 def last_line(command: list[str], seconds: float) -> str:
@@ -208,7 +198,7 @@ def last_line(command: list[str], seconds: float) -> str:
     return ([line for line in (done.stdout + done.stderr).splitlines() if line.strip()] or ["nothing"])[-1]
 
 
-PARTS: dict[str, Callable[[torch.device, bool, float], Rows]] = {
+PARTS: dict[str, Callable[[torch.device, bool, float], measure.Rows]] = {
     "correctness": correctness,
     "guided call": guided,
     "enlargement": enlargement,
@@ -219,7 +209,7 @@ PARTS: dict[str, Callable[[torch.device, bool, float], Rows]] = {
 }
 
 
-def on_gpu(device: torch.device, quick: bool) -> dict[str, Any]:
+def on_gpu(device: torch.device, quick: bool) -> dict[str, measure.Rows]:
     """All parts; one that fails does not stop the others."""
     end, results = time.monotonic() + BUDGET, {}
     for name, part in PARTS.items():
@@ -238,12 +228,9 @@ def on_gpu(device: torch.device, quick: bool) -> dict[str, Any]:
     return results
 
 
-def dry_run(cards: list[int], sides: list[int]) -> Rows:
+def dry_run(cards: list[int], sides: list[int]) -> measure.Rows:
     """What each card would do with two pictures of each size in a row, one step each."""
-    from supir_core.command import doctor
-    from tests.full_size import Card, one_step
-
-    rows: Rows = []
+    rows: measure.Rows = []
     for gib in cards:
         for side in sides:
             with Card(gib) as card:
@@ -267,22 +254,18 @@ def dry_run(cards: list[int], sides: list[int]) -> Rows:
 
 def main() -> None:
     """Measure, or count."""
-    parser = measure.arguments(__doc__ or "")
-    parser.add_argument(
-        "--cards", type=int, nargs="+", default=[8, 12, 16, 24], help="of the dry run, GiB (%(default)s)"
-    )
-    parser.add_argument(
-        "--pixels", type=int, nargs="+", default=[1024, 2048], help="sides of its pictures (%(default)s)"
-    )
+    parser = measure.arguments(__doc__)
+    add = partial(parser.add_argument, type=measure.count, nargs="+", metavar="N")
+    add("--cards", default=[8, 12, 16, 24], help="of the dry run, GiB (%(default)s)")
+    add("--pixels", default=[1024, 2048], help="sides of its pictures (%(default)s)")
     options = parser.parse_args()
-    device = torch.device(options.device)
-    if device.type == "cuda" or options.quick:
-        measure.write_results("gpu", on_gpu(device, options.quick), device)
+    if options.device.type == "cuda" or options.quick:
+        measure.write_results("gpu", on_gpu(options.device, options.quick), options)
         return
     print("No GPU here: this is a dry run on a simulated one. It counts bytes and waits, and measures no time.")
     rows = dry_run(options.cards, options.pixels)
     measure.print_table("Dry run, float16, VAE in bfloat16, one step", rows)
-    measure.write_results("gpu_dry", {"rows": rows}, device)
+    measure.write_results("gpu_dry", {"rows": rows}, options)
 
 
 if __name__ == "__main__":

@@ -1,29 +1,29 @@
-"""What the benchmarks share: fair timing, peak memory, full-size random weights, tables and result files."""
+"""What the benchmarks share: their options, fair timing, operations, peak memory, tables and result files."""
 
 from __future__ import annotations
 
 import argparse
 import gc
 import json
-import math
 import os
 import platform
-import statistics
-import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from datetime import datetime, timezone
+from multiprocessing import get_context
 from pathlib import Path
-from typing import Any, NamedTuple
+from statistics import median
+from typing import Any, NamedTuple, TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
-FULL_KEYS = ROOT / "tests" / "data" / "full_keys.json"
+RESET_PEAK = Path("/proc/self/clear_refs")
 MIB = 2**20
 GIB = 2**30
 
@@ -34,44 +34,89 @@ LEAN_MALLOC = {
 }
 """Environment in which glibc gives freed memory back at once, so that a peak is of what was in use."""
 
+Result = TypeVar("Result")
+Rows = list[dict[str, Any]]
+
 sys.path.insert(0, str(ROOT))  # so that supir_core is found without being installed
 
 
 class Memory(NamedTuple):
-    """Resident memory of this process in bytes: now, its peak, and how much of now is mapped files."""
+    """Resident memory of a process in bytes: now, its peak, and how much of now is mapped files."""
 
     now: int
     peak: int
     files: int
 
 
-class Repeats(NamedTuple):
-    """Seconds of each repeat, by the name of what was timed; repeat i of all names ran side by side."""
-
-    seconds: dict[str, list[float]]
-
-    def median(self, name: str) -> float:
-        """Median of the seconds of ``name``."""
-        return statistics.median(self.seconds[name])
-
-    def ratios(self, name: str, to: str) -> list[float]:
-        """How many times as long ``name`` took as ``to``, repeat by repeat."""
-        return [a / b for a, b in zip(self.seconds[name], self.seconds[to], strict=True)]
-
-
-def arguments(description: str) -> argparse.ArgumentParser:
-    """A parser with the options that all the benchmarks have."""
-    parser = argparse.ArgumentParser(description=description)
+def arguments(doc: str | None, *, device: bool = True) -> argparse.ArgumentParser:
+    """A parser with the options of all the benchmarks, ``--device`` if they choose one, and the first line of their text."""
+    parser = argparse.ArgumentParser(description=(doc or "").splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="a tiny run, to see that everything works")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--worker", type=json.loads, help=argparse.SUPPRESS)
+    parser.set_defaults(device=torch.device("cpu"))
+    if device:
+        usual = "cuda" if torch.cuda.is_available() else "cpu"
+        parser.add_argument("--device", type=_device, default=usual, help="cpu, cuda, cuda:1 (%(default)s)")
     return parser
+
+
+def full_size_options(doc: str | None, cpu: int, repeats: int) -> argparse.Namespace:
+    """The options of those that run full-size networks: latent sides, repeats, and a precision that suits the device."""
+    parser = arguments(doc)
+    text = f"latent sides; {cpu}, on a GPU 64 and 128"
+    parser.add_argument("--sides", type=count, nargs="+", metavar="N", help=text)
+    parser.add_argument("--repeats", type=count, default=repeats, metavar="N", help="of each (%(default)s)")
+    options = parser.parse_args()
+    on_gpu = options.device.type == "cuda"
+    options.dtype = torch.float16 if on_gpu else torch.bfloat16
+    options.sides = options.sides or ([16] if options.quick else [64, 128] if on_gpu else [cpu])
+    return options
+
+
+def count(text: str) -> int:
+    """A whole number from 1, as an option's value."""
+    if not (text.isdecimal() and int(text)):
+        raise argparse.ArgumentTypeError(f'expected a whole number from 1, got "{text}"')
+    return int(text)
+
+
+def _device(text: str) -> torch.device:
+    gpus = [f"cuda:{number}" for number in range(torch.cuda.device_count())]
+    known = ["cpu", *(["cuda"] if gpus else []), *gpus]
+    if text not in known:
+        raise argparse.ArgumentTypeError(f'expected a device of this machine ({", ".join(known)}), got "{text}"')
+    return torch.device(text)
+
+
+def compare(
+    title: str,
+    functions: Mapping[str, Callable[[], object]],
+    tflop: Mapping[str, float],
+    baseline: str,
+    repeats: int,
+    device: torch.device,
+) -> dict[str, Any]:
+    """Time functions in turn, and print them beside their operations, both over those of ``baseline`` too."""
+    seconds = interleave(functions, repeats, device)
+    rows = [
+        {
+            "what": name,
+            "s, median": median(each),
+            "s, least": min(each),
+            "ratio, median": median(a / b for a, b in zip(each, seconds[baseline], strict=True)),
+            "of the least": min(each) / min(seconds[baseline]),
+            "TFLOP": tflop[name],
+            "ratio of FLOP": tflop[name] / tflop[baseline],
+        }
+        for name, each in seconds.items()
+    ]
+    print_table(f"{title}, {repeats} interleaved repeats", rows)
+    return {"rows": rows, "seconds": seconds}
 
 
 def interleave(
     functions: Mapping[str, Callable[[], object]], repeats: int, device: torch.device, *, warm_up: bool = True
-) -> Repeats:
-    """Time functions in turn, over and over, after a round that does not count unless ``warm_up`` is off.
+) -> dict[str, list[float]]:
+    """Seconds of functions that run in turn, over and over, after a round that does not count unless ``warm_up`` is off.
 
     What else the machine does then falls on all of them alike, so their ratios mean something where it is noisy.
     """
@@ -81,10 +126,10 @@ def interleave(
             elapsed = timed(function, device)[1]
             if round_ >= 0:
                 seconds[name].append(elapsed)
-    return Repeats(seconds)
+    return seconds
 
 
-def timed(function: Callable[[], Any], device: torch.device) -> tuple[Any, float]:
+def timed(function: Callable[[], Result], device: torch.device) -> tuple[Result, float]:
     """Result and seconds of one call, the device's queue included."""
     synchronise(device)
     start = time.perf_counter()
@@ -99,9 +144,24 @@ def synchronise(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def memory() -> Memory:
-    """Resident memory of this process, as Linux counts it: pages of mapped files that were touched included."""
-    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+@torch.no_grad()
+def operations(functions: Mapping[str, Callable[[], object]]) -> dict[str, float]:
+    """TFLOP of the matrix products, convolutions and attentions of each, in its second call, as the first reads the text.
+
+    They must compute on ``meta``: on a CPU PyTorch counts no attention.
+    """
+    counts = {}
+    for name, function in functions.items():
+        function()
+        with FlopCounterMode(display=False) as counter:
+            function()
+        counts[name] = counter.get_total_flops() / 1e12
+    return counts
+
+
+def memory(process: int | str = "self") -> Memory:
+    """Resident memory of a process, as Linux counts it: pages of mapped files that were touched included."""
+    lines = Path(f"/proc/{process}/status").read_text(encoding="ascii").splitlines()
     fields = {line.split(":")[0]: line.split() for line in lines}
     return Memory(*(int(fields[name][1]) * 1024 for name in ("VmRSS", "VmHWM", "RssFile")))
 
@@ -110,7 +170,7 @@ class PeakMemory:
     """Bytes that the body of a ``with`` took at its worst, above what was there: ``taken`` once it is over.
 
     On a GPU, of the GPU's memory; else of this process's resident memory, whose peak is reset on entry. The space of
-    deleted temporary files is watched too, as ``temporary``, since banded passes keep their feature maps there.
+    deleted temporary files is watched too, as ``temporary``, since the VAE's bands may keep their feature maps there.
     """
 
     def __init__(self, device: torch.device):
@@ -124,9 +184,11 @@ class PeakMemory:
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.device)
             self._before = torch.cuda.memory_allocated(self.device)
-        else:
-            Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # peak := now
+        elif RESET_PEAK.exists():
+            RESET_PEAK.write_text("5", encoding="ascii")
             self._before = memory().now
+        else:
+            raise SystemExit("peak memory without a GPU is measured on Linux only, which tells it in /proc")
         self._watcher.start()
         return self
 
@@ -142,51 +204,24 @@ class PeakMemory:
             self.temporary = max(self.temporary, _deleted_files())
 
 
-def fresh(script: str, job: Mapping[str, Any], environment: Mapping[str, str] | None = None) -> dict[str, Any]:
-    """Run ``job`` in a process of its own, which is ``script --worker JOB``; its last line of output is the result.
-
-    Raises:
-        RuntimeError: the process failed.
-    """
-    command = [sys.executable, script, "--worker", json.dumps(job)]
-    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **(environment or {})})
-    if done.returncode:
-        raise RuntimeError(f"{job} ended with status {done.returncode}:\n{done.stderr[-4000:]}")
-    return json.loads(done.stdout.splitlines()[-1])
+def fresh(function: Callable[..., Result], *given: Any) -> Result:
+    """What a function gives in a process of its own, which imports its file anew."""
+    with ProcessPoolExecutor(1, get_context("spawn")) as process:
+        return process.submit(function, *given).result()
 
 
-def full_shapes(prefix: str = "") -> dict[str, tuple[int, ...]]:
-    """Shapes of the published full-size tensors under a prefix, by their key without it."""
-    shapes = json.loads(FULL_KEYS.read_text(encoding="utf-8"))
-    return {key[len(prefix) :]: tuple(shape) for key, shape in shapes.items() if key.startswith(prefix)}
+def comfyui() -> Path:
+    """The folder of ComfyUI."""
+    from tests.host.server import find_comfyui
 
-
-def random_tensor(shape: Sequence[int], dtype: torch.dtype, device: torch.device | str = "cpu") -> Tensor:
-    """A weight of such a size that features neither grow nor vanish, made in the dtype it is to have."""
-    tensor = torch.empty(tuple(shape), dtype=dtype, device=device)
-    if len(shape) < 2:
-        return tensor.fill_(0.5)
-    return tensor.normal_(std=0.5 * math.prod(shape[1:]) ** -0.5)
-
-
-def random_state_dict(
-    shapes: Mapping[str, Sequence[int]], dtype: torch.dtype, device: torch.device | str = "cpu"
-) -> dict[str, Tensor]:
-    """Random weights of these shapes."""
-    return {key: random_tensor(shape, dtype, device) for key, shape in shapes.items()}
-
-
-def fill(module: nn.Module, dtype: torch.dtype, device: torch.device | str = "cpu") -> None:
-    """Give a module that was built on ``meta`` random weights, tensor by tensor."""
-    shapes = {key: tuple(tensor.shape) for key, tensor in module.state_dict().items()}
-    module.load_state_dict(random_state_dict(shapes, dtype, device), assign=True)
-    module.eval().requires_grad_(False)
+    folder = find_comfyui()
+    if folder is None:
+        raise SystemExit("expected ComfyUI in ~/ComfyUI or the folder that COMFYUI_PATH names, but there is none")
+    return folder
 
 
 def print_table(title: str, rows: Sequence[Mapping[str, Any]]) -> None:
     """Print rows of the same keys as a Markdown table."""
-    if not rows:
-        return
     table = [[str(key) for key in rows[0]], *([_cell(value) for value in row.values()] for row in rows)]
     widths = [max(len(line[i]) for line in table) for i in range(len(table[0]))]
     lines = ["| " + " | ".join(c.rjust(w) for c, w in zip(line, widths, strict=True)) + " |" for line in table]
@@ -194,11 +229,13 @@ def print_table(title: str, rows: Sequence[Mapping[str, Any]]) -> None:
     print(f"\n{title}\n" + "\n".join(lines), flush=True)
 
 
-def write_results(name: str, results: Mapping[str, Any], device: torch.device) -> None:
-    """Write ``results/NAME.json`` with a note of where it was measured; whole or not at all."""
+def write_results(name: str, results: Mapping[str, Any], options: argparse.Namespace) -> None:
+    """Write ``results/NAME.json``, or ``NAME_quick.json``, with the options and where it was measured; whole or not at all."""
     RESULTS.mkdir(parents=True, exist_ok=True)
-    path, part = RESULTS / f"{name}.json", RESULTS / f"{name}.json.part"
-    part.write_text(json.dumps({"where": where(device), **results}, indent=2) + "\n", encoding="utf-8")
+    path = RESULTS / f"{name}{'_quick' * options.quick}.json"
+    part = path.with_suffix(".part")
+    told = {"where": where(options.device), "options": vars(options), **results}
+    part.write_text(json.dumps(told, indent=2, default=str) + "\n", encoding="utf-8")
     part.replace(path)
     print(f"\nwritten to {path.relative_to(ROOT)}")
 
@@ -214,24 +251,20 @@ def where(device: torch.device) -> dict[str, Any]:
     }
 
 
-def available_memory() -> int:
-    """Bytes that the system could still give to a process."""
-    lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
-
-
 def _processor() -> str:
-    """Model and instruction sets that matter here, of a Linux machine."""
-    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    fields = {line.split(":")[0].strip(): line.split(":", 1)[1].strip() for line in lines if ":" in line}
-    sets = [name for name in ("avx2", "avx512f", "amx_bf16") if name in fields.get("flags", "").split()]
-    return f"{fields.get('model name', platform.machine())}, {os.cpu_count()} cores, {' '.join(sets)}"
+    """Model, cores and, of a Linux machine, the instruction sets that matter here."""
+    told, file = {}, Path("/proc/cpuinfo")
+    if file.exists():
+        lines = file.read_text(encoding="utf-8").splitlines()
+        told = {line.split(":")[0].strip(): line.split(":", 1)[1].strip() for line in lines if ":" in line}
+    sets = [name for name in ("avx2", "avx512f", "amx_bf16") if name in told.get("flags", "").split()]
+    return f"{told.get('model name') or platform.machine()}, {os.cpu_count()} cores, {' '.join(sets)}"
 
 
 def _deleted_files() -> int:
     """Bytes of the files without a name that this process holds open."""
-    total = 0
-    for entry in Path("/proc/self/fd").iterdir():
+    folder, total = Path("/proc/self/fd"), 0
+    for entry in folder.iterdir() if folder.exists() else ():
         try:
             if os.readlink(entry).endswith(" (deleted)"):
                 total += entry.stat().st_blocks * 512
@@ -243,4 +276,6 @@ def _deleted_files() -> int:
 def _cell(value: object) -> str:
     if not isinstance(value, float):
         return str(value)
-    return f"{value:.3f}" if abs(value) < 10 else f"{value:,.0f}"
+    if abs(value) >= 10:
+        return f"{value:,.0f}"
+    return f"{value:.3f}" if abs(value) >= 0.01 or not value else f"{value:.4g}"

@@ -16,15 +16,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import measure
 import torch
-from skimage import data
+from networks import PHOTOGRAPHS, photograph
 from torch import Tensor
 
 from supir_core.command.demo import DEMO_SETTINGS, load_demo_model
 from supir_core.evaluation.metrics import psnr, seam_ratio
-from supir_core.files.convert import as_tensor
 from supir_core.restoration.canvas import resize
 from supir_core.restoration.denoiser import LinearSchedule
 from supir_core.restoration.noise import row_noise, start_latent
@@ -40,7 +40,6 @@ HEIGHT, WIDTH = 512, 1792
 WHOLE = 1536, 2048
 MIDDLE = slice(512, 1280)
 OVERLAPS = (64, 96, 128, 192, 256)
-PHOTOGRAPHS = {"astronaut": "A woman in uniform.", "chelsea": "A cat."}
 FREE = replace(DEMO_SETTINGS, steps=8, control=LinearSchedule(1.0, 1.0), restoration_scale=0)
 """Nothing that would hide what a border does."""
 
@@ -56,13 +55,13 @@ def plan_for(overlap: int) -> TilePlan:
 class Sampling:
     """A strip of a photograph, to be sampled."""
 
-    def __init__(self, model: SupirModel, photograph: str):
-        picture, _ = as_tensor(getattr(data, photograph)())
+    def __init__(self, model: SupirModel, name: str):
+        picture = photograph(name)
         rows = picture.shape[3] * HEIGHT // WIDTH
         strip = resize(picture[:, :, :rows], (HEIGHT, WIDTH))
         self.model = model
         z_lq = read_stage1(model, strip, None, center=False).z_lq
-        prompts = encode_prompts(model.encode_texts, [PHOTOGRAPHS[photograph]], FREE.positive, FREE.negative)
+        prompts = encode_prompts(model.encode_texts, [PHOTOGRAPHS[name]], FREE.positive, FREE.negative)
         self.denoiser = GuidedDenoiser(model.unet, model.adaptor, z_lq, *prompts, FREE.cfg, FREE.control)
 
     def middle(self, denoise: Denoise) -> Tensor:
@@ -73,7 +72,7 @@ class Sampling:
         window = slice(MIDDLE.start // LATENT_PIXELS, MIDDLE.stop // LATENT_PIXELS)
         return self.model.decode(latent[..., window], None)
 
-    def row(self, variant: str, overlap: int, whole: Tensor, denoise: Denoise) -> dict[str, object]:
+    def row(self, variant: str, overlap: int, whole: Tensor, denoise: Denoise) -> dict[str, Any]:
         """A line of the table."""
         tiled = self.middle(denoise)
         ends = [end - MIDDLE.start for end in ((WIDTH - overlap) // 2, (WIDTH + overlap) // 2)]
@@ -82,23 +81,23 @@ class Sampling:
 
 
 @torch.no_grad()
-def table(model: SupirModel, photograph: str, overlaps: tuple[int, ...]) -> list[dict[str, object]]:
+def table(model: SupirModel, name: str, overlaps: tuple[int, ...]) -> measure.Rows:
     """All variants on one photograph."""
-    sampling = Sampling(model, photograph)
+    sampling = Sampling(model, name)
     whole = sampling.middle(sampling.denoiser)
     rows = []
     for overlap in overlaps:
-        for name, moves in {"fixed": False, "shifting": True}.items():
+        for grid, moves in {"fixed": False, "shifting": True}.items():
             denoise = tile_denoiser(sampling.denoiser, plan_for(overlap), shifting=moves)
-            rows.append(sampling.row(name, overlap, whole, denoise))
-    measure.print_table(photograph, rows)
+            rows.append(sampling.row(grid, overlap, whole, denoise))
+    measure.print_table(name, rows)
     return rows
 
 
 @torch.no_grad()
-def whole_pictures(model: SupirModel) -> list[dict[str, object]]:
+def whole_pictures(model: SupirModel) -> measure.Rows:
     """A picture blurred and with noise, restored as people would, by the tiles."""
-    picture, _ = as_tensor(data.chelsea())
+    picture = photograph("chelsea")
     height, width = WHOLE
     small = resize(picture[..., : picture.shape[2] * width // height], (height // 8, width // 8))
     small = resize(small, (height // 4, width // 4))
@@ -119,17 +118,16 @@ def whole_pictures(model: SupirModel) -> list[dict[str, object]]:
 
 def main() -> None:
     """Measure."""
-    parser = measure.arguments(__doc__.splitlines()[0])
+    parser = measure.arguments(__doc__)
     parser.add_argument("--photographs", nargs="+", choices=PHOTOGRAPHS, default=list(PHOTOGRAPHS))
     parser.add_argument("--whole", action="store_true", help="a whole picture instead")
     options = parser.parse_args()
     model = load_demo_model(options.device)
     if options.whole:
-        measure.write_results("seams_whole", {"chelsea": whole_pictures(model)}, torch.device(options.device))
+        measure.write_results("seams_whole", {"chelsea": whole_pictures(model)}, options)
         return
-    overlaps = OVERLAPS[2:3] if options.quick else OVERLAPS
-    rows = {name: table(model, name, overlaps) for name in options.photographs}
-    measure.write_results("seams", rows, torch.device(options.device))
+    names, overlaps = (options.photographs[:1], OVERLAPS[2:3]) if options.quick else (options.photographs, OVERLAPS)
+    measure.write_results("seams", {name: table(model, name, overlaps) for name in names}, options)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ Everything runs with the demo's small networks, each measurement in a process of
 
 - ``vae``: encode and decode within the memory of a square of 512, and at 1 MP in one piece too (``vae, one piece``);
 - ``sampling``: two steps in tiles of 128 latent pixels that overlap by 32;
-- ``pipeline``: ``restore`` with two steps, ``tile=1024``, ``overlap=256``, ``vae_memory=512``, wavelet colour fix.
+- ``pipeline``: ``restore`` with two steps, ``tile=1024``, ``vae_memory=512``, wavelet colour fix.
 
 ``peak`` is the highest resident memory (on a GPU: allocated GPU memory) during the run, less what was resident just
 before it, when the imports, the networks, a small run to warm up and the input were there already. ``activation`` is
@@ -14,44 +14,44 @@ the peak less what any implementation must hold of the picture, all in float32:
 - ``sampling``: the sampled latent and the last prediction;
 - ``pipeline``: the two pictures that are returned (result and stage 1), the low-quality latent and the sampled one.
 
-The target is an activation memory at 16 MP of at most 1.2 times that at 2 MP. ``temporary`` is the space of
-temporary files at its largest; feature maps of the VAE lie there. The processes run with glibc's settings of
-``measure.LEAN_MALLOC``, so that memory which was freed does not count.
+The target is an activation memory at 16 MP of at most 1.2 times that at 2 MP, where memory is short: the feature maps of
+the VAE's bands are made to lie in temporary files, as they do by themselves where nothing else has room for them.
+``temporary`` is the space of those at its largest. The processes run with glibc's settings of ``measure.LEAN_MALLOC``,
+so that memory which was freed does not count.
 """
 
 from __future__ import annotations
 
-import json
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, NamedTuple
+from unittest import mock
 
 import measure
 import torch
+from measure import MIB
+from networks import SmallSampling
 from torch import Tensor
 
 from supir_core.command import demo
-from supir_core.restoration.denoiser import LinearSchedule
-from supir_core.restoration.noise import seeded_noise, start_latent
-from supir_core.restoration.tiling import TilePlan, tile_denoiser
-from supir_core.sdxl.conditioning import Conditioning
+from supir_core.restoration.tiling import TilePlan
 from supir_core.sdxl.config import LATENT_PIXELS
-from supir_core.sdxl.unet import UNet
+from supir_core.sdxl.planes import FilePlane, Room
 from supir_core.sdxl.vae import VAE
-from supir_core.supir.adaptor import Adaptor
-from supir_core.supir.denoiser import GuidedDenoiser
 from supir_core.supir.pipeline import restore
-from supir_core.supir.sampling import ddpm_sigmas, sample_restore_edm
 from supir_core.supir.settings import PRESETS
 
 TARGET = 1.2
 SIZES = {1: (1024, 1024), 2: (1024, 2048), 4: (2048, 2048), 8: (2048, 4096), 16: (4096, 4096)}
 """(height, width) for each number of megapixels."""
 
+QUICK = {0.5: (512, 1024)}
 WARM_UP = (576, 576)
 STEPS = 2
-TILE = 512
-WINDOW, OVERLAP = 128, 32
+SIDE = 512
+PLAN = TilePlan.square(128, 32)
+ONE_PIECE = "vae, one piece"
 
 
 class Case(NamedTuple):
@@ -67,7 +67,7 @@ def vae_case(side: int | None, device: torch.device) -> Case:
     """Encode and decode."""
     vae = VAE(demo.VAE_CONFIG).to(device).eval()
     return Case(
-        lambda *size: torch.rand(1, 3, *size, device=device),
+        lambda height, width: torch.rand(1, 3, height, width, device=device),
         lambda picture: vae.decode(vae.encode(picture, side=side), side),
         pictures=1,
         latents=1,
@@ -76,90 +76,61 @@ def vae_case(side: int | None, device: torch.device) -> Case:
 
 def sampling_case(device: torch.device) -> Case:
     """Two steps in tiles."""
-    config = demo.UNET_CONFIG
-    unet, adaptor = (network(config).to(device).eval() for network in (UNet, Adaptor))
-    row = Conditioning(
-        torch.randn(1, 77, config.context_width, device=device),
-        torch.randn(1, config.vector_width, device=device),
+    sampling = SmallSampling(device)
+    return Case(
+        lambda height, width: torch.randn(1, 4, height // LATENT_PIXELS, width // LATENT_PIXELS, device=device),
+        lambda z_lq: sampling.run(z_lq, PLAN, STEPS),
+        pictures=0,
+        latents=2,
     )
-
-    def run(z_lq: Tensor) -> Tensor:
-        denoiser = GuidedDenoiser(unet, adaptor, z_lq, [row], row, LinearSchedule(4.0, 4.0), LinearSchedule(1.0, 1.0))
-        tiled = tile_denoiser(denoiser, TilePlan.square(WINDOW, OVERLAP))
-        noise, sigmas = seeded_noise([0]), ddpm_sigmas(STEPS)
-        return sample_restore_edm(tiled, start_latent(noise(z_lq), sigmas), sigmas, noise, s_churn=5.0)
-
-    def make_input(height: int, width: int) -> Tensor:
-        return torch.randn(1, 4, height // LATENT_PIXELS, width // LATENT_PIXELS, device=device)
-
-    return Case(make_input, run, pictures=0, latents=2)
 
 
 def pipeline_case(device: torch.device) -> Case:
     """From picture to picture."""
-    model = replace(demo.load_demo_model(), device=device)
-    settings = replace(PRESETS["quality"], steps=STEPS, tile=1024, vae_memory=TILE)
+    model = demo.load_demo_model(device)
+    settings = replace(PRESETS["quality"], steps=STEPS, tile=1024, vae_memory=SIDE, min_side=SIDE)
     return Case(
-        lambda *size: torch.rand(1, 3, *size),
+        lambda height, width: torch.rand(1, 3, height, width),
         lambda picture: restore(model, picture, settings, scale=1),
-        2,
-        2,
+        pictures=2,
+        latents=2,
     )
 
 
 CASES: dict[str, Callable[[torch.device], Case]] = {
-    "vae, one piece": lambda device: vae_case(None, device),
-    "vae": lambda device: vae_case(TILE, device),
+    ONE_PIECE: lambda device: vae_case(None, device),
+    "vae": lambda device: vae_case(SIDE, device),
     "sampling": sampling_case,
     "pipeline": pipeline_case,
 }
 
 
-def work(job: dict[str, Any]) -> dict[str, Any]:
-    """What a fresh process does: one case at one size."""
+def work(name: str, megapixels: float, size: tuple[int, int], device: torch.device) -> dict[str, Any]:
+    """A line of the table, by what a fresh process does: one case at one size."""
     torch.manual_seed(0)
-    device = torch.device(job["device"])
-    case = CASES[job["case"]](device)
-    with torch.no_grad():
+    case = CASES[name](device)
+    with torch.no_grad(), mock.patch.object(Room, "plane", lambda _, shape, like: FilePlane(shape, like)):
         case.run(case.make_input(*WARM_UP))
-        given = case.make_input(*job["size"])
+        given = case.make_input(*size)
         with measure.PeakMemory(device) as peak:
             _, seconds = measure.timed(lambda: case.run(given), device)
-    height, width = job["size"]
+    height, width = size
     picture, latent = 3 * height * width, 4 * height * width // LATENT_PIXELS**2
+    held = 4 * (case.pictures * picture + case.latents * latent)
     return {
-        "seconds": seconds,
-        "peak": peak.taken,
-        "held": 4 * (case.pictures * picture + case.latents * latent),
-        "temporary": peak.temporary,
+        "what": name,
+        "MP": megapixels,
+        "size": f"{width}x{height}",
+        "s": seconds,
+        "s per MP": seconds / megapixels,
+        "peak MiB": peak.taken / MIB,
+        "held MiB": held / MIB,
+        "activation MiB": (peak.taken - held) / MIB,
+        "temporary MiB": peak.temporary / MIB,
     }
 
 
-def measure_case(name: str, megapixels: list[int], device: str) -> list[dict[str, Any]]:
-    """The rows of one case."""
-    rows = []
-    for count in megapixels:
-        height, width = SIZES[count]
-        job = {"case": name, "size": [height, width], "device": device}
-        result = measure.fresh(__file__, job, measure.LEAN_MALLOC)
-        rows.append(
-            {
-                "what": name,
-                "MP": count,
-                "size": f"{width}x{height}",
-                "s": result["seconds"],
-                "s per MP": result["seconds"] / count,
-                "peak MiB": result["peak"] / measure.MIB,
-                "held MiB": result["held"] / measure.MIB,
-                "activation MiB": (result["peak"] - result["held"]) / measure.MIB,
-                "temporary MiB": result["temporary"] / measure.MIB,
-            }
-        )
-        print(f"{name}, {count} MP: {result['seconds']:.1f} s", flush=True)
-    return rows
-
-
-def verdict(rows: list[dict[str, Any]]) -> str:
+def verdict(rows: measure.Rows) -> str:
     """How the activation memory grew from 2 MP to the largest size, against the target."""
     activation = {row["MP"]: row["activation MiB"] for row in rows}
     largest = max(activation)
@@ -170,24 +141,25 @@ def verdict(rows: list[dict[str, Any]]) -> str:
 
 def main() -> None:
     """Measure every case at every size."""
-    parser = measure.arguments(__doc__.splitlines()[0])
-    parser.add_argument("--megapixels", type=int, nargs="+", choices=SIZES)
+    parser = measure.arguments(__doc__)
+    parser.add_argument("--megapixels", type=int, nargs="+", choices=SIZES, default=list(SIZES))
     parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES))
     options = parser.parse_args()
-    if options.worker:
-        print(json.dumps(work(options.worker)))
-        return
-    megapixels = options.megapixels or ([1, 2] if options.quick else list(SIZES))
+    os.environ.update(measure.LEAN_MALLOC)
+    sizes = QUICK if options.quick else {count: SIZES[count] for count in options.megapixels}
     rows, verdicts = [], []
     for name in options.cases:
-        some = [1] if name == "vae, one piece" else megapixels
-        part = measure_case(name, some, options.device)
-        measure.print_table(name, part)
-        if len(some) > 1 and 2 in some:
+        some = {1: SIZES[1]} if name == ONE_PIECE and not options.quick else sizes
+        part = []
+        for megapixels, size in some.items():
+            part.append(measure.fresh(work, name, megapixels, size, options.device))
+            measure.print_table(f"{name}, {megapixels} MP", part[-1:])
+        if 2 in some and max(some) > 2:
             verdicts.append(verdict(part))
         rows += part
+    measure.print_table("All", rows)
     print("\n" + "\n".join(verdicts))
-    measure.write_results("size", {"rows": rows, "verdicts": verdicts}, torch.device(options.device))
+    measure.write_results("size", {"rows": rows, "verdicts": verdicts}, options)
 
 
 if __name__ == "__main__":

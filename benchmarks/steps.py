@@ -9,24 +9,21 @@ The demo weights are small and blurry: what the table says of samplers is no mor
 
 from __future__ import annotations
 
-import statistics
-from collections.abc import Sequence
+from statistics import mean
+from typing import Any
 
 import measure
-import torch
-from skimage import data
+from networks import PHOTOGRAPHS, photograph
 from torch import Tensor
 
 from supir_core.command.demo import load_demo_model
-from supir_core.evaluation.degradation import SETTINGS, clean_part, damage, factor_of
-from supir_core.evaluation.measures import Metric, load_metric
-from supir_core.files.convert import as_tensor
+from supir_core.evaluation.degradation import SETTINGS, clean_part, damage
+from supir_core.evaluation.measures import load_metric
 from supir_core.supir.model import SupirModel
 from supir_core.supir.pipeline import restore
-from supir_core.supir.settings import Settings, preset
+from supir_core.supir.settings import preset
 
 SIDE = 256
-PHOTOGRAPHS = {"astronaut": "A woman in uniform.", "chelsea": "A cat."}
 SAMPLERS = {
     "edm, 50 steps": preset("quality", min_side=SIDE),
     "dpmpp_2m_sde, 20 steps": preset("quality", min_side=SIDE, sampler="dpmpp_2m_sde", steps=20),
@@ -34,39 +31,33 @@ SAMPLERS = {
 }
 
 
-def photographs() -> dict[str, Tensor]:
-    """The clean pictures by name, ``(1, 3, SIDE, SIDE)`` in [0, 1]."""
-    return {name: clean_part(as_tensor(getattr(data, name)())[0], SIDE) for name in PHOTOGRAPHS}
+def row(model: SupirModel, sampler: str, setting: str) -> dict[str, Any]:
+    """A line of the table: the mean of the photographs."""
+    numbers: dict[str, list[float]] = {"PSNR": [], "GMSD": [], "s": []}
+    for name, caption in PHOTOGRAPHS.items():
+        clean = clean_part(photograph(name), SIDE)
+        damaged, scale = damage(clean, setting), SETTINGS[setting].factor
 
+        def restored(damaged: Tensor = damaged, scale: int = scale, caption: str = caption) -> Tensor:
+            return restore(model, damaged, SAMPLERS[sampler], scale=scale, caption=caption).image
 
-def row(model: SupirModel, name: str, settings: Settings, damages: str, metrics: Sequence[Metric]) -> dict[str, object]:
-    """A line of the table."""
-    numbers: dict[str, list[float]] = {metric.name.upper(): [] for metric in metrics} | {"s": []}
-    for photograph, clean in photographs().items():
-        damaged = damage(clean, damages)
-        scale, caption = factor_of(damages), PHOTOGRAPHS[photograph]
-        restored, seconds = measure.timed(
-            lambda given=damaged, scale=scale, caption=caption: restore(
-                model, given, settings, scale=scale, caption=caption
-            ),
-            model.device,
-        )
-        for metric in metrics:
-            numbers[metric.name.upper()].append(metric(restored.image, clean))
+        picture, seconds = measure.timed(restored, model.device)
+        for metric in ("PSNR", "GMSD"):
+            numbers[metric].append(load_metric(metric.lower(), "cpu")(picture, clean))
         numbers["s"].append(seconds)
-    return {"damage": damages, "sampler": name} | {key: f"{statistics.mean(some):.4g}" for key, some in numbers.items()}
+    return {"damage": setting, "sampler": sampler} | {key: f"{mean(some):.4g}" for key, some in numbers.items()}
 
 
 def main() -> None:
     """Measure."""
-    parser = measure.arguments(__doc__.splitlines()[0])
+    parser = measure.arguments(__doc__)
     parser.add_argument("--setting", nargs="+", choices=SETTINGS, default=list(SETTINGS))
     options = parser.parse_args()
-    model, metrics = load_demo_model(options.device), [load_metric(name, "cpu") for name in ("psnr", "gmsd")]
-    damages = options.setting[:1] if options.quick else options.setting
-    rows = [row(model, *some, damages=name, metrics=metrics) for name in damages for some in SAMPLERS.items()]
+    model = load_demo_model(options.device)
+    settings = options.setting[:1] if options.quick else options.setting
+    rows = [row(model, sampler, setting) for setting in settings for sampler in SAMPLERS]
     measure.print_table(f"{SIDE}x{SIDE} pixels", rows)
-    measure.write_results("steps", {"rows": rows}, torch.device(options.device))
+    measure.write_results("steps", {"rows": rows}, options)
 
 
 if __name__ == "__main__":
