@@ -38,7 +38,7 @@ def run(arguments: Sequence[str] | None) -> int:
         return options.run(options)
     except Exception as error:
         log.debug("traceback", exc_info=True)
-        write_line(f"error: {one_line(error)}")
+        write_line(f"error: {one_line(error, hasattr(options, 'memory'))}")
         return 1
 
 

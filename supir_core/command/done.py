@@ -85,12 +85,12 @@ def _compare(path: Path, job: Job, task: Task) -> Verdict:
     except UnreadablePictureError:
         if OURS in path.read_bytes():
             return Verdict(State.DIFFERS, f"{path.name} is damaged")
-        return Verdict(State.FOREIGN, _keep(f"{path} cannot be read, and is not known to be a result"))
+        return Verdict(State.FOREIGN, _keep(f"{path} cannot be read, and is not known to be a result", task))
     wanted = task.label(job)
     if found is None:
         if wanted is None:
             return Verdict(State.UNLABELLED)
-        return Verdict(State.FOREIGN, _keep(f"{path} is there and carries no label of a result"))
+        return Verdict(State.FOREIGN, _keep(f"{path} is there and carries no label of a result", task))
     if wanted is None:
         return Verdict(State.DIFFERS, f"{path.name} carries a label")
     text = wanted.text()
@@ -100,8 +100,8 @@ def _compare(path: Path, job: Job, task: Task) -> Verdict:
     return Verdict(State.DIFFERS, f"{path.name} was made {difference}") if difference else Verdict(State.DONE)
 
 
-def _keep(what: str) -> str:
-    return f"{what}; move it, or replace it with --overwrite"
+def _keep(what: str, task: Task) -> str:
+    return f"{what}; move it" + ("" if task.overwrite is None else ", or replace it with --overwrite")
 
 
 def _difference(found: Mapping[str, str], wanted: Mapping[str, str]) -> str:

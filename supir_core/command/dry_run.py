@@ -11,7 +11,7 @@ from ..files.checkpoint import open_checkpoint
 from ..files.kinds import SDXL
 from ..files.pictures import read_mask, read_picture
 from ..restoration.canvas import Canvas
-from ..restoration.regions import find_regions, fit_mask
+from ..restoration.regions import find_regions, fit_mask, like_picture
 from ..restoration.retry import tile_pixels
 from ..restoration.sizes import AUTO, Layout
 from ..restoration.tiling import count_calls
@@ -74,7 +74,7 @@ def _work(job: Job, size: tuple[int, int], task: Task, smallest: int, weights: W
         layout = _layout(job, size, task)
         return work_of(layout.inner, task, smallest, weights)._replace(result=layout.outer)
     target = task.enlarged(job, size)
-    regions = find_regions(fit_mask(read_mask(job.mask), target), **task.regions())
+    regions = find_regions(fit_mask(like_picture(read_mask(job.mask), size), target), **task.regions())
     works = [work_of(region.size, task, smallest, weights) for region in regions]
     tiles, calls = sum(work.tiles for work in works), sum(work.calls for work in works)
     memory = max((work.memory for work in works), default=0.0)

@@ -29,20 +29,25 @@ def find_pictures(inputs: Sequence[Path], recursive: bool) -> tuple[list[Found],
     """Find the pictures, each once, and count what is passed over by what it is.
 
     Raises:
-        FileNotFoundError: an input is not there, or a folder holds no picture.
+        FileNotFoundError: an input is not there, or there is no picture in any.
     """
     found: dict[Path, Found] = {}
     passed_over: Counter[str] = Counter()
+    empty: list[str] = []
     for path in inputs:
         for match in _matches(path):
             pictures = list(_pictures(match, recursive, passed_over))
             if not pictures:
-                raise FileNotFoundError(
-                    f"{match}: no picture in this folder; expected files of {', '.join(SUFFIXES)}"
-                    + (f", but there are only {listed(passed_over)}" if passed_over else "")
-                )
+                empty.append(str(match))
             for picture in pictures:
                 found.setdefault(picture.source.resolve(), picture)
+    if not found:
+        raise FileNotFoundError(
+            f"{', '.join(empty)}: no picture in this folder; expected files of {', '.join(SUFFIXES)}"
+            + (f", but there are only {listed(passed_over)}" if passed_over else "")
+        )
+    if empty:
+        passed_over[f"folders without pictures ({', '.join(empty)})"] = len(empty)
     companions = _companions([picture.source for picture in found.values()])
     if masks := sum(path.name.lower().endswith(MASK_ENDING) for path in companions):
         passed_over["masks"] += masks

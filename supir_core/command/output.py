@@ -74,7 +74,7 @@ def check_room(jobs: Sequence[Job], task: Task) -> None:
         if needed[disk] > free:
             raise OSError(
                 f"{folder}: the results take about {needed[disk] / GIB:.3g} GiB, but {free / GIB:.3g} GiB are free; make "
-                "room, name another folder with -o, or choose --format jpeg or webp"
+                "room, name another folder with -o, or choose a smaller size or format"
             )
 
 

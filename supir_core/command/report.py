@@ -30,13 +30,20 @@ def write_line(line: str) -> None:
     tqdm.write(line, file=sys.stderr)
 
 
-def one_line(error: BaseException) -> str:
-    """What an error says, in one line, with its kind where the text alone may mean nothing."""
+def one_line(error: BaseException, networks: bool = True) -> str:
+    """What an error says, in one line, with its kind where the text alone may mean nothing.
+
+    Args:
+        error: of a command.
+        networks: whether the command has options that say how networks use a GPU.
+    """
     text = " ".join(ANSI_COLOURS.sub("", str(error)).split())
     if is_out_of_memory(error) and not isinstance(error, MemoryFullError):
+        of_gpu = not isinstance(error, MemoryError) and "can't allocate memory" not in text
+        less = "Use --memory stream or --weights float8, close" if of_gpu and networks else "Close"
         text = (
-            "the memory is full. Use --memory stream or --weights float8, close other programs that use it, or restore "
-            f"at a smaller size ({text or type(error).__name__})"
+            f"the memory is full. {less} other programs that use it, or work at a smaller size "
+            f"({text or type(error).__name__})"
         )
     elif not text or not isinstance(error, (OSError, ValueError, RuntimeError)):
         text = f"{type(error).__name__}: {text}"

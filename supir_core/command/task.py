@@ -26,7 +26,7 @@ class Task:
         page: which page or frame is read.
         quality: of JPEG and WebP.
         strip: leave out what the camera wrote.
-        overwrite: restore again what is there already, whoever made it.
+        overwrite: restore again what is there already, whoever made it; ``None`` where that cannot be asked for.
         captioned: a model writes the captions that are missing.
         context: of regions, where pictures have masks; see ``find_regions``.
         feather: likewise.
@@ -39,7 +39,7 @@ class Task:
     page: int | None = None
     quality: int | None = None
     strip: bool = False
-    overwrite: bool = False
+    overwrite: bool | None = None
     captioned: bool = False
     context: float = CONTEXT.default
     feather: int = FEATHER.default

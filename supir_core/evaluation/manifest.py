@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ..files.hidden import remove_parts
 from ..files.writing import write_whole
 
 NAME = "manifest.json"
@@ -28,6 +30,7 @@ class Manifest:
 
     def __enter__(self) -> Manifest:
         """Read what earlier runs wrote."""
+        self.began = time.time()
         if not self.file.is_file():
             if self.folder.is_dir() and any(not path.name.startswith(".") for path in self.folder.iterdir()):
                 raise ValueError(f"{self.folder}: this folder holds other files; name a new one with -o")
@@ -41,8 +44,9 @@ class Manifest:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Write what is known now."""
+        """Write what is known now, and remove what killed runs left half-written; another run may be at work here too."""
         self._write()
+        remove_parts(self.folder, self.began)
 
     def _write(self) -> None:
         entries = [{"file": file, **facts} for file, facts in sorted(self.pictures.items())]

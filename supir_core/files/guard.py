@@ -13,8 +13,8 @@ from PIL import Image, PngImagePlugin
 MOST_TEXT = 2**26
 """Bytes of text and profiles, unpacked, that are read from a PNG. Workflows of ComfyUI go beyond Pillow's 1 MB."""
 
-MOST_PIXELS_PER_BYTE = 10_000
-"""Of a file. The best packed one, a PNG of one bit and one colour, has 8,256."""
+MOST_PIXELS_PER_BYTE, HARMLESS = 10_000, 50_000_000
+"""Of a file, beyond so many pixels that do no harm. A PNG of one bit and one colour has 8,256, newer formats more."""
 
 
 class UnreadablePictureError(ValueError):
@@ -48,7 +48,9 @@ def reading(path: str | Path) -> Iterator[None]:
         if isinstance(error, OSError) and error.errno:
             raise
         said = " ".join(f"{type(error).__name__}: {error}".split()).rstrip(":")
-        raise UnreadablePictureError(f"{path}: not a picture that can be read, or a damaged one ({said})") from error
+        raise UnreadablePictureError(
+            f"{path}: not a picture that can be read, or a damaged one ({said}); copy or download it again"
+        ) from error
     finally:
         for place, limit in before.items():
             setattr(*place, limit)
@@ -61,7 +63,7 @@ def check_room(path: Path, width: int, height: int, channels: int, sample_bytes:
         UnreadablePictureError: it does not fit, or the file is too small for so many pixels.
     """
     size = path.stat().st_size
-    if width * height > MOST_PIXELS_PER_BYTE * size:
+    if width * height > max(MOST_PIXELS_PER_BYTE * size, HARMLESS):
         raise UnreadablePictureError(
             f"damaged or made to harm: {width}x{height} are {width * height / 1e6:,.0f} megapixels, which {size} bytes "
             "cannot hold"

@@ -16,6 +16,8 @@ def what_it_is(head: bytes) -> str:
         return "a Git LFS pointer in place of the file: fetch the real one with `git lfs pull` or download it again"
     if head.startswith(PICTURES):
         return "a picture"
+    if head[4:8] == b"ftyp":
+        return "of the family of HEIC, AVIF and MP4"
     if head.startswith(b"GGUF"):
         return "a GGUF file, quantised for other programs: take a .safetensors or .ckpt file"
     if head.startswith(ARCHIVES):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 
@@ -18,6 +19,14 @@ def hidden_name(path: Path, ending: str) -> Path:
 def part_name(path: Path) -> Path:
     """A new name under which a file is written until it is whole."""
     return hidden_name(path, f"-{secrets.token_hex(4)}.part")
+
+
+def remove_parts(folder: Path, before: float) -> None:
+    """Remove what runs that were killed had begun to write in a folder and those below, if nobody went on since a time."""
+    for part in folder.rglob(f"{PREFIX}*.part"):
+        with suppress(FileNotFoundError):
+            if part.stat().st_mtime < before:
+                part.unlink()
 
 
 def leftovers(path: Path) -> list[Path]:

@@ -100,7 +100,8 @@ def find_regions(
     return [_region(np.where(parts == number, values, 0), context, feather) for number in range(1, count + 1)]
 
 
-def _shaped(mask: Tensor) -> Tensor:
+def _shaped(mask: Any) -> Tensor:
+    mask = mask if isinstance(mask, Tensor) else torch.from_numpy(np.array(mask))
     if mask.ndim != 2 or not mask.numel():
         raise ValueError(f"a mask is (H, W), got the shape {tuple(mask.shape)}; take one channel of one mask")
     return mask
@@ -209,9 +210,10 @@ def restore_masked(
         The pictures with their regions restored, and the pictures as they were enlarged, of the kind of ``picture``.
 
     Raises:
-        ValueError: the captions do not fit the regions, or the mask is none.
+        ValueError: the captions do not fit the regions, or the mask is none, or of another shape than the pictures.
     """
     tensor, back = as_tensor(picture)
+    mask = like_picture(mask, (tensor.shape[2], tensor.shape[3]))
     settings = CommonSettings.require(settings).seeded(seed)
     enlarged = resize(tensor, target_size(tensor, scale, size))
     regions = find_regions(fit_mask(mask, (enlarged.shape[2], enlarged.shape[3])), context, feather)
@@ -224,13 +226,29 @@ def restore_masked(
     return Restored(back(restore_regions(enlarged, regions, one)), back(enlarged))
 
 
+def like_picture(mask: Any, size: tuple[int, int]) -> Tensor:
+    """A mask of any kind that ``fit_mask`` takes, as it is, if it has the shape of a picture of this (height, width).
+
+    Raises:
+        ValueError: it is no smaller or larger picture of the same shape.
+    """
+    mask = _shaped(mask)
+    (h, w), (height, width) = mask.shape, size
+    if abs(h * width - w * height) > max(h, w, height, width):  # more than rounding to whole pixels
+        raise ValueError(
+            f"the mask has {w}x{h} pixels and its picture {width}x{height}; expected the same shape, so draw the mask on "
+            "this picture, or cut and turn it alike"
+        )
+    return mask
+
+
 def fit_mask(mask: Any, size: tuple[int, int]) -> Tensor:
     """A mask ``(h, w)``, a tensor, an array or a grey Pillow image, in [0, 1] or uint8, at the size of a picture.
 
     Raises:
         ValueError: it is of another shape.
     """
-    mask = _shaped(mask if isinstance(mask, Tensor) else torch.from_numpy(np.array(mask)))
+    mask = _shaped(mask)
     mask = mask / 255 if mask.dtype == torch.uint8 else mask.float()
     return F.interpolate(mask[None, None], size, mode="bilinear", antialias=True)[0, 0].clamp_(0, 1)
 

@@ -214,8 +214,9 @@ def test_the_preset_follows_the_weights_unless_one_is_named(run, tmp_path):
 @pytest.mark.parametrize(
     ("error", "said"),
     [
-        (MemoryError(), "the memory is full. Use --memory stream"),
-        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), "the memory is full"),
+        (torch.OutOfMemoryError("CUDA out of memory"), "the memory is full. Use --memory stream"),
+        (MemoryError(), "the memory is full. Close other programs"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), "the memory is full. Close other"),
         (RuntimeError("\x1b[31mCUDA error\x1b[0m: \nmany\nlines"), "CUDA error: many lines"),
         (KeyError("x"), "KeyError: 'x'"),
     ],

@@ -1,13 +1,16 @@
 """``supir degrade``, and what it shares with ``supir evaluate``."""
 
 import json
+import os
 import shutil
 
 import pytest
+from PIL import Image
 
 from supir_core.command.cli import main
 from supir_core.evaluation.degradation import SECOND_ORDER, damage
 from supir_core.evaluation.manifest import Manifest
+from supir_core.files.hidden import part_name
 from supir_core.files.pictures import read_picture
 
 
@@ -50,6 +53,19 @@ def test_a_killed_run_leaves_no_picture_that_passes_for_another_setting(run, cle
 
 
 @pytest.mark.parametrize("command", ["degrade", "evaluate"])
+def test_what_a_killed_run_left_half_written_is_removed_and_what_another_writes_is_not(run, clean, tmp_path, command):
+    out = tmp_path / "out"
+    assert run(command, clean, "-o", out, "--setting", "sr4")[0] == 0
+    dead, alive = (part_name(file) for file in (out / "manifest.json", next(out.rglob("a.png"))))
+    for part in (dead, alive):
+        part.write_bytes(b"half")
+    os.utime(dead, (0, 0))
+    os.utime(alive, (2**31, 2**31))
+    assert run(command, clean, "-o", out, "--setting", "sr4")[0] == 0
+    assert (dead.exists(), alive.exists()) == (False, True)
+
+
+@pytest.mark.parametrize("command", ["degrade", "evaluate"])
 def test_what_earlier_runs_made_below_the_inputs_is_no_input(run, clean, tmp_path, command):
     shutil.copytree(clean, tmp_path / "in")
     command = [command, tmp_path / "in", "-o", tmp_path / "in" / "out", "-r", "--setting", "sr4"]
@@ -89,3 +105,12 @@ def test_degrade_leaves_a_folder_of_other_files_alone(run, clean, tmp_path):
     (tmp_path / "mine.png").write_bytes(b"")
     code, said = run("degrade", clean, "-o", tmp_path, "--setting", "sr4")
     assert code == 1 and "this folder holds other files" in said
+
+
+@pytest.mark.parametrize("command", ["degrade", "evaluate"])
+def test_a_picture_of_several_frames_is_refused_with_the_command_that_can_choose(run, tmp_path, command):
+    (tmp_path / "in").mkdir()
+    frames = [Image.new("RGB", (32, 32), color) for color in ("red", "blue")]
+    frames[0].save(tmp_path / "in" / "a.gif", save_all=True, append_images=frames[1:])
+    code, said = run(command, tmp_path / "in", "-o", tmp_path / "out", "--setting", "sr4")
+    assert (code, "it has 2 frames; save one" in said, "supir restore --page N" in said) == (1, True, True)

@@ -115,6 +115,16 @@ def test_captions_and_masks_that_a_pattern_names_are_no_pictures_unless_they_sta
     assert ([picture.source.name for picture in found], passed_over) == (["a.png", "b.mask.png"], {"masks": 1})
 
 
+def test_a_folder_without_pictures_among_others_is_passed_over(tmp_path):
+    make_picture(tmp_path / "a.png")
+    for name in ("b", "c"):
+        (tmp_path / name).mkdir()
+    found, passed_over = find_pictures([tmp_path / "*"], False)
+    assert (len(found), passed_over) == (1, {f"folders without pictures ({tmp_path / 'b'}, {tmp_path / 'c'})": 2})
+    with pytest.raises(FileNotFoundError, match=r"b, .*c: no picture in this folder; expected files of \.png"):
+        find_pictures([tmp_path / "b", tmp_path / "c"], False)
+
+
 def test_links_to_folders_and_to_nothing_are_passed_over(tmp_path):
     make_picture(tmp_path / "a.png")
     (tmp_path / "back").symlink_to(".", target_is_directory=True)

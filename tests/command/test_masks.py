@@ -65,6 +65,17 @@ def test_a_dry_run_counts_the_regions(folder, capsys):
     assert "regions: 2, network calls: 4" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("more", [[], ["--dry-run"]])
+@pytest.mark.parametrize(
+    ("size", "code"), [((80, 64), 0), ((27, 21), 0), ((161, 128), 0), ((64, 80), 1), ((80, 80), 1)]
+)
+def test_a_mask_of_another_shape_is_refused_and_one_of_another_size_fitted(folder, capsys, size, code, more):
+    save_picture(folder / "other.png", torch.ones(1, 3, *reversed(size)))
+    assert restore(folder, "--mask", str(folder / "other.png"), "--steps", "1", *more) == code
+    said = f"the mask has {size[0]}x{size[1]} pixels and its picture 80x64; expected the same shape"
+    assert (said in capsys.readouterr().err) == bool(code)
+
+
 @pytest.mark.parametrize(("name", "said"), [("none.png", "none.png"), ("text.png", "not a picture that can be read")])
 def test_a_mask_that_cannot_be_read_is_said_at_once(folder, capsys, name, said):
     (folder / "text.png").write_text("text")

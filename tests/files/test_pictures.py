@@ -227,13 +227,6 @@ def test_the_case_of_a_jpeg_without_its_last_bytes_is_read(caplog):
     assert "100 % of it is there" in caplog.text
 
 
-@pytest.mark.parametrize("name", ["a.png", "a.tif", "a.webp"])
-def test_other_files_that_were_cut_are_refused(tmp_path, name):
-    kind = {"a.png": "PNG", "a.tif": "TIFF", "a.webp": "WEBP"}[name]
-    with pytest.raises(UnreadablePictureError, match=name):
-        read_picture(written(tmp_path, cut(pillow(COLOR, kind), 0.6), name))
-
-
 @pytest.mark.parametrize(
     ("data", "said"),
     [

@@ -15,6 +15,7 @@ from ..suffixes import HEIF, KNOWN_SUFFIXES, RAW
 from .colors import Space, cmyk_to_srgb, lab_to_srgb
 from .icc import through_profile
 from .raster import Raster, upright
+from .tail import check_tail
 from .with_heif import read_with_heif
 from .with_pillow import read_with_pillow
 from .with_tifffile import MAGIC, MissingCodecError, read_with_tifffile
@@ -38,12 +39,12 @@ def decode(path: Path, page: int | None) -> Raster:
     is_avif = brand in AVIF_BRANDS or (brand in HEIF_BRANDS and any(each in start[16:32] for each in AVIF_BRANDS))
     if is_avif and not features.check("avif") and not HEIF:
         raise UnreadablePictureError(f"AVIF cannot be read here; {KNOWN_SUFFIXES['.avif']}")
-    if brand in HEIF_BRANDS + AVIF_BRANDS and not (is_avif and features.check("avif")):
-        return read_with_heif(path, page)
     if start.startswith(JXL_STARTS) and KNOWN_SUFFIXES[".jxl"]:
         raise UnreadablePictureError(f"JPEG XL cannot be read here; {KNOWN_SUFFIXES['.jxl']}")
+    in_boxes = brand in HEIF_BRANDS + AVIF_BRANDS
+    read = read_with_heif if in_boxes and not (is_avif and features.check("avif")) else read_with_pillow
     try:
-        return read_with_pillow(path, page)
+        raster = read(path, page)
     except UnidentifiedImageError as error:
         said = (
             f"{suffix} cannot be read here; {remedy}"
@@ -51,6 +52,9 @@ def decode(path: Path, page: int | None) -> Raster:
             else f"not a picture that can be read, or a damaged one; it is {what_it_is(start)}"
         )
         raise UnreadablePictureError(said) from error
+    if in_boxes:
+        check_tail(path, raster, lambda other: read(other, page))
+    return raster
 
 
 def _read_tiff(path: Path, page: int | None) -> Raster:

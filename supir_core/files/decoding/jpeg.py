@@ -11,20 +11,15 @@ import numpy as np
 from PIL import Image
 
 from ..guard import UnreadablePictureError
+from .tail import NOISE, ends_in_zeros
 
 log = logging.getLogger(__name__)
 
 END = b"\xff\xd9"
-NOISE = bytes(range(1, 255)) * 2
-"""Entropy-coded data that belongs to no picture."""
-
 FRAMES = {0xC0, 0xC1, 0xC2, 0xC9, 0xCA}
 SCAN = 0xDA
 NO_LENGTH = {0x00, 0x01, *range(0xD0, 0xDA), 0xFF}
 """What follows 0xFF in the data of a scan, and the markers that stand alone."""
-
-ZEROS = 64
-"""Bytes of nothing at the end of a file that do not come by chance."""
 
 LEAST_SHARE = 0.9
 """Of a JPEG that must be there to read it."""
@@ -42,7 +37,7 @@ def load_nearly_whole(path: Path, image: Image.Image) -> Image.Image:
         image.load()
     except OSError as error:
         failure = error
-    if not failure and not _ends_in_zeros(path):
+    if not failure and not ends_in_zeros(path):
         return image
     data = path.read_bytes().rstrip(b"\0")
     if data.endswith(END):
@@ -57,13 +52,6 @@ def load_nearly_whole(path: Path, image: Image.Image) -> Image.Image:
         )
     log.warning("%s: a JPEG that lacks its end; %.0f %% of it is there, and is read", path, 100 * share)
     return mended
-
-
-def _ends_in_zeros(path: Path) -> bool:
-    """As files do whose room was taken before a download or a copy broke off; they decode, to grey."""
-    with path.open("rb") as file:
-        file.seek(max(0, file.seek(0, 2) - ZEROS))
-        return not file.read().strip(b"\0")
 
 
 def _share(data: bytes, mended: np.ndarray) -> float:

@@ -18,7 +18,7 @@ def page_index(page: int | None, count: int, what: str) -> int:
     """
     if page is None and count > 1:
         raise UnreadablePictureError(
-            f"it has {count} {what}; choose one, from 1 to {count}, with --page N (page=N in Python)"
+            f"it has {count} {what}; save one as a file of its own, or choose it: supir restore --page N, page=N in Python"
         )
     if page is not None and not 1 <= page <= count:
         raise UnreadablePictureError(f"there is no page {page}: it has {count} {what}; choose one from 1 to {count}")

@@ -7,16 +7,18 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 from PIL import Image, ImageFile
 
 from ..exif import read_camera
-from ..guard import check_room
+from ..guard import UnreadablePictureError, check_room
 from .colors import BT709, D65, Space, coded_space, grey_space, power, srgb_to_light, to_xyz
 from .jpeg import load_nearly_whole
 from .pages import page_index
 from .raster import Model, Raster, scaled
+from .tail import check_webp
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +51,8 @@ def read_with_pillow(path: Path, page: int | None, formats: Sequence[str] = FORM
             pixels, alpha = _deep_png(path, image, raw)
         else:
             pixels, alpha = _pixels(load_nearly_whole(path, image) if image.format in ("JPEG", "MPO") else image, 65535)
+        if image.format == "WEBP":
+            check_webp(path, image)
         model = _model(image, pixels)
         exif, orientation = read_camera(image.getexif)
         turned = image.format == "JXL" and not getattr(image, "jpeg", False)  # its decoder has done so
@@ -141,11 +145,24 @@ def _png_colors(path: Path, image: Image.Image, model: Model) -> bytes | Space |
 
 
 def _cicp(path: Path) -> bytes | None:
-    """The chunk of that name before the pixels."""
+    """The chunk of that name. The pixels' check sums are compared on the way: Pillow decodes whatever is there.
+
+    Raises:
+        UnreadablePictureError: one is wrong.
+    """
+    found, size = None, path.stat().st_size
     with path.open("rb") as file:
         file.seek(8)
-        while len(head := file.read(8)) == 8 and head[4:] not in (b"IDAT", b"IEND"):
-            if head[4:] == b"cICP":
-                return file.read(4)
-            file.seek(int.from_bytes(head[:4], "big") + 4, 1)
-    return None
+        while len(head := file.read(8)) == 8 and head[4:] != b"IEND":
+            length, name = min(int.from_bytes(head[:4], "big"), size), head[4:]
+            if name not in (b"cICP", b"IDAT", b"fdAT"):
+                file.seek(length + 4, 1)
+                continue
+            data, check = file.read(length), file.read(4)
+            if name == b"cICP":
+                found = data
+            elif len(check) == 4 and crc32(data, crc32(name)) != int.from_bytes(check, "big"):
+                raise UnreadablePictureError(
+                    "a damaged PNG: a check sum of its pixels is wrong; copy or download it again"
+                )
+    return found

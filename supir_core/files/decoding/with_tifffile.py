@@ -72,7 +72,9 @@ def read_with_tifffile(path: Path, page: int | None) -> Raster:
 
 def _choose(tiff: TiffFile, page: int | None) -> TiffPage:
     """The page that is asked for, else the largest where all others are thumbnails or masks of it."""
-    pages: list[Any] = [each.aspage() for each in tiff.pages]
+    pages: list[Any] = [whole for each in tiff.pages if _area(whole := each.aspage())]
+    if not pages:
+        raise UnreadablePictureError("a TIFF without a picture, as where its end is missing; copy or download it again")
     if page is not None:
         return pages[page_index(page, len(pages), "pages")]
     whole = [each for each in pages if not each.subfiletype & (1 | MASK)]
