@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import comfy.model_management
@@ -11,14 +12,16 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..supir_core.captions.models import LLAVA, PRECISIONS
-from ..supir_core.captions.protocol import INSTRUCTION, Request, tile_pictures
+from ..supir_core.captions.protocol import Request, tile_pictures
 from ..supir_core.captions.text import tile_lines, tile_text
 from ..supir_core.restoration.canvas import Canvas
+from ..supir_core.restoration.knobs import knobs
+from ..supir_core.restoration.noise import SEEDS
 from ..supir_core.restoration.transparency import opaque
 from ..supir_core.supir.settings import Settings
 from .caption_memory import FOLDER, PLACEMENTS, CaptionerModel, find_captioner
 from .host import CATEGORY, SupirCaptionerType, SupirTileCaptionsType, to_picture
-from .inputs import seed_input, text_input, tile_inputs
+from .inputs import seed_input, setting_input, text_input, tile_inputs
 from .tiles import fit_device
 
 ALIASES = ["llava", "caption", "describe", "image to text", "vision language model"]
@@ -31,7 +34,7 @@ def describe(captioner: CaptionerModel, pictures: Sequence[Tensor], request: Req
     with captioner.at_work(keep_loaded) as model:
         for number, picture in enumerate(pictures):
             bar.update_absolute(number * request.max_tokens)
-            seeded = request._replace(seed=(request.seed + number) % 2**64)
+            seeded = replace(request, seed=(request.seed + number) % SEEDS)
             texts += model.caption([picture], seeded, _on_token(bar))
     bar.update_absolute(len(pictures) * request.max_tokens)
     return texts
@@ -107,30 +110,10 @@ def caption_inputs(edited_tooltip: str) -> list[io.Input]:
     """What both captioning nodes ask besides the picture."""
     return [
         text_input("edited", edited_tooltip),
-        text_input(
-            "instruction",
-            "What the model is asked; the paper's question by default.",
-            default=INSTRUCTION,
-            advanced=True,
-        ),
-        io.Int.Input(
-            "max_tokens",
-            default=256,
-            min=1,
-            max=4096,
-            tooltip="The longest answer, in tokens; a sentence that it cuts is left out. Long prompts are read in "
-            "parts of 75 tokens.",
-        ),
-        io.Float.Input(
-            "temperature",
-            default=0.0,
-            min=0.0,
-            max=2.0,
-            step=0.05,
-            advanced=True,
-            tooltip="0: always the likeliest words, so the same caption each time. More: other words with each seed.",
-        ),
-        seed_input(advanced=True, tooltip="Of the choice of words, where the temperature is above 0."),
+        setting_input("instruction", Request, advanced=True),
+        setting_input("max_tokens", Request),
+        setting_input("temperature", Request, advanced=True),
+        seed_input(advanced=True, tooltip=knobs(Request)["seed"].text),
         io.Boolean.Input(
             "keep_loaded",
             default=False,

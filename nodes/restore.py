@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..supir_core.restoration.canvas import Restored, finish, plan_canvas
 from ..supir_core.restoration.finite import require_finite
-from ..supir_core.restoration.frames import Frame, restore_each
+from ..supir_core.restoration.frames import Frame, restore_each, restoring
 from ..supir_core.restoration.knobs import SCALE
 from ..supir_core.restoration.sizes import TargetSize
 from ..supir_core.sdxl.model import min_side
@@ -138,6 +138,7 @@ def settings_for(name: str, weights: SupirWeights) -> Settings:
     return preset(preset_for(weights.config) if name == AUTO else name)
 
 
+@restoring
 def restore_picture(
     model: ModelPatcher,
     clip: comfy.sd.CLIP,

@@ -17,6 +17,7 @@ from ..supir_core.restoration.finite import require_finite
 from ..supir_core.restoration.frames import ALONE, Frame
 from ..supir_core.restoration.noise import Noise, row_noise
 from ..supir_core.sdxl.config import check_latent
+from ..supir_core.sdxl.memory import memory_for
 from ..supir_core.supir.sampling import published_sampler, schedule
 from ..supir_core.supir.settings import Settings
 from .conditioning import Conditioning
@@ -32,6 +33,7 @@ def sampler_object(name: str, s_churn: float, s_noise: float) -> comfy.samplers.
     return comfy.samplers.KSAMPLER(supir_sampler, {"sampling": published_sampler(name, s_churn, s_noise)})
 
 
+@memory_for("sampling", "Use SUPIR Tiles with a smaller tile, such as 768")
 def run_sampler(
     model: ModelPatcher,
     positive: Conditioning,

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ..supir_core.sdxl.config import LATENT_PIXELS
-from ..supir_core.sdxl.large_vae import run_decoder, run_encoder, vae_wishes
+from ..supir_core.sdxl.large_vae import memory_for_vae, run_decoder, run_encoder, vae_wishes
 
 
 def with_dr_encoder(vae: comfy.sd.VAE, dr_encoder: Mapping[str, Tensor], source: str) -> comfy.sd.VAE:
@@ -49,6 +49,7 @@ def require_sdxl_vae(vae: comfy.sd.VAE) -> None:
         )
 
 
+@memory_for_vae("the VAE encodes")
 def encode(vae: comfy.sd.VAE, picture: Tensor, side: int | None) -> Tensor:
     """Encode ``(B, 3, H, W)`` in [0, 1] to ComfyUI's latents, ``(B, 4, H/8, W/8)``.
 
@@ -62,6 +63,7 @@ def encode(vae: comfy.sd.VAE, picture: Tensor, side: int | None) -> Tensor:
         return moments.chunk(2, dim=1)[0].float().to(vae.output_device)
 
 
+@memory_for_vae("the VAE decodes")
 def decode(vae: comfy.sd.VAE, latent: Tensor, side: int | None) -> Tensor:
     """Decode ComfyUI's latents to ``(B, 3, H, W)`` in [0, 1]; large ones as in ``encode``."""
     pixels = latent.shape[2] * latent.shape[3] * LATENT_PIXELS**2

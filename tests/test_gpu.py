@@ -89,9 +89,9 @@ def test_half_precision_gives_what_it_gives_on_the_cpu(gpu, dtype, sampler):
     assert difference(result, expected) <= bound(gpu, dtype)
 
 
-@pytest.mark.parametrize("memory", ["stage", "stream"])
-def test_networks_that_come_and_go_give_the_same(gpu, monkeypatch, memory):
-    monkeypatch.setattr(streaming, "BLOCK_BYTES", 2**18)
+@pytest.mark.parametrize(("memory", "block"), [("stage", 0), ("stream", 2**18), ("stream", streaming.BLOCK_BYTES)])
+def test_networks_that_come_and_go_give_the_same(gpu, monkeypatch, memory, block):
+    monkeypatch.setattr(streaming, "BLOCK_BYTES", block)
     picture = torch.rand(1, 3, *WIDE)
     expected = restored(load(None, "cpu", torch.float32), picture, CASES["tiles together"])
     with gpu():

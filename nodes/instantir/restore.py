@@ -10,7 +10,7 @@ from torch import Tensor
 from ...supir_core.instantir.settings import InstantSettings
 from ...supir_core.restoration.canvas import Restored, finish, plan_canvas
 from ...supir_core.restoration.finite import require_finite
-from ...supir_core.restoration.frames import Frame, restore_each
+from ...supir_core.restoration.frames import Frame, restore_each, restoring
 from ...supir_core.sdxl.model import min_side
 from ..conditioning import encode_prompts
 from ..tiles import apply_tiles
@@ -20,6 +20,7 @@ from .node import apply_to_picture
 from .sampling import sample
 
 
+@restoring
 def restore_with_instantir(
     model: ModelPatcher,
     clip: comfy.sd.CLIP,

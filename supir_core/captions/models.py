@@ -13,6 +13,7 @@ import torch
 from safetensors import SafetensorError
 
 from ..files.checkpoint import DTYPES
+from ..sdxl.memory import defaults, memory_for
 from .protocol import TransformersCaptioner, transformers_version
 
 LLAVA = "llava-hf/llava-1.5-13b-hf"
@@ -37,6 +38,7 @@ class CaptionerError(ValueError):
     """A captioner, or a package that it needs, is not to be had."""
 
 
+@memory_for("the captioner is read", "Take 8bit or 4bit weights, a smaller captioner, the CPU")
 def load_captioner(
     source: str | Path = LLAVA, precision: str = "auto", device: str | torch.device | None = None
 ) -> TransformersCaptioner:
@@ -52,12 +54,13 @@ def load_captioner(
 
     Raises:
         CaptionerError: no such model, another kind of model, or a package is missing; says how to get it.
-        ValueError: no such precision.
+        ValueError: no such precision or device.
+        MemoryFullError: a memory is full.
     """
     from transformers import AutoProcessor
 
     spread = str(device) == SPREAD
-    device = torch.device(_gpu_or_cpu() if device is None or spread else device)
+    device, _ = defaults(_gpu_or_cpu() if device is None or spread else device, None)
     options = _weight_options(precision, device) | (_placement(device, spread, precision))
     try:
         processor = AutoProcessor.from_pretrained(str(source))

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -17,9 +17,12 @@ from torch import Tensor, nn
 
 from ..files.convert import to_image
 from ..restoration.canvas import Canvas
+from ..restoration.knobs import Checked, knob
+from ..restoration.noise import SEEDS
 from ..restoration.settings import CommonSettings
 from ..restoration.tiling import tile_grid
 from ..sdxl.config import LATENT_PIXELS
+from ..sdxl.memory import memory_for
 from .text import clean
 
 INSTRUCTION = "Describe this image and its style in a very detailed manner."
@@ -29,20 +32,29 @@ MAX_SIDE = 1024
 """Longest side in pixels of what a captioner is given; models that see more take long and see nothing else."""
 
 
-class Request(NamedTuple):
+@dataclass(frozen=True)
+class Request(Checked):
     """How a picture is described.
 
-    Attributes:
-        instruction: what the model is asked.
-        max_tokens: of the answer, at least 1.
-        temperature: 0 always takes the likeliest word; more is more varied.
-        seed: of the choice of words, where the temperature is above 0.
+    Raises:
+        ValueError: a value is out of its range.
     """
 
-    instruction: str = INSTRUCTION
-    max_tokens: int = 256
-    temperature: float = 0.0
-    seed: int = 0
+    instruction: str = knob(INSTRUCTION, "What the model is asked; the paper's question by default.")
+    max_tokens: int = knob(
+        256,
+        "The longest answer, in tokens; a sentence that it cuts is left out. Long prompts are read in parts of 75 tokens.",
+        least=1,
+        most=4096,
+    )
+    temperature: float = knob(
+        0.0,
+        "0: always the likeliest words, so the same caption each time. More: other words with each seed.",
+        least=0.0,
+        most=2.0,
+        step=0.05,
+    )
+    seed: int = knob(0, "Of the choice of words, where the temperature is above 0.", least=0, most=SEEDS - 1)
 
 
 STANDARD = Request()
@@ -64,6 +76,10 @@ class Captioner(Protocol):
             pictures: ``(3, H, W)`` in [0, 1], each of any size; all of them go through the model together.
             request: how to describe them.
             on_token: called for each token; an exception from it stops the work.
+
+        Raises:
+            ValueError: a picture has another form, or the model cannot read it with this instruction.
+            MemoryFullError: a memory is full.
         """
         ...
 
@@ -81,6 +97,7 @@ class TransformersCaptioner:
     processor: Any
 
     @torch.inference_mode()
+    @memory_for("pictures are described", "Take 8bit or 4bit weights, a smaller captioner, the CPU")
     def caption(
         self,
         pictures: Sequence[Tensor],
@@ -88,6 +105,8 @@ class TransformersCaptioner:
         on_token: Callable[[], None] | None = None,
     ) -> list[str]:
         """See ``Captioner``; the same request gives the same texts."""
+        if len(pictures) == 0:
+            return []
         inputs = self._inputs([to_image(_shrunk(picture)) for picture in pictures], request.instruction)
         network: Any = self.network
         devices = [network.device] if network.device.type == "cuda" else []
@@ -111,12 +130,19 @@ class TransformersCaptioner:
         prompt = self.processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
         # before 5 some processors know no lists of lists, since then some know nothing else
         nested = transformers_version() >= (5, 0)
-        batch = self.processor(
-            images=[[image] for image in images] if nested else images,
-            text=[prompt] * len(images),
-            padding=True,
-            return_tensors="pt",
-        )
+        try:
+            batch = self.processor(
+                images=[[image] for image in images] if nested else images,
+                text=[prompt] * len(images),
+                padding=True,
+                return_tensors="pt",
+            )
+        except (ValueError, TypeError) as error:  # each processor checks in its own way
+            sizes = ", ".join(f"{image.width}x{image.height}" for image in images)
+            raise ValueError(
+                "expected an instruction in plain words, without the model's own marks such as <image>, and pictures that are not "
+                f'too thin for it, got "{instruction}" and pictures of {sizes} ({error})'
+            ) from error
         return batch.to(self.network.device, self.network.dtype)
 
 
@@ -143,6 +169,12 @@ def transformers_version() -> tuple[int, int]:
 
 
 def _shrunk(picture: Tensor) -> Tensor:
+    known = isinstance(picture, Tensor) and picture.is_floating_point() and picture.numel()
+    if not known or picture.ndim != 3 or picture.shape[0] < 3:
+        got = f"{tuple(picture.shape)} of {picture.dtype}" if isinstance(picture, Tensor) else type(picture).__name__
+        raise ValueError(
+            f"expected a list of pictures, each a tensor (3, H, W) of floats in [0, 1], got one that is {got}"
+        )
     factor = MAX_SIDE / max(picture.shape[1:])
     if factor >= 1:
         return picture[:3]

@@ -16,8 +16,7 @@ from typing import Any
 from tqdm import tqdm
 
 from ..restoration.progress import Progress
-from ..restoration.retry import MemoryFullError
-from ..sdxl.memory import is_out_of_memory
+from ..sdxl.memory import MemoryFullError, is_out_of_memory
 
 log = logging.getLogger(__name__)
 

@@ -38,8 +38,7 @@ def add_training(commands: Any) -> None:
 def _train(options: argparse.Namespace) -> int:
     if not find_spec("accelerate"):
         raise ImportError('training needs accelerate: pip install -e ".[train]"')
-    from ..restoration.retry import MemoryFullError
-    from ..sdxl.memory import is_out_of_memory
+    from ..sdxl.memory import MemoryFullError, is_out_of_memory
     from ..training.run import train
 
     try:

@@ -9,6 +9,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ..sdxl.memory import is_out_of_memory, memory_for, reading
+
 FROM_PYIQA = "pyiqa:"
 """Before the name of any metric of pyiqa, such as ``pyiqa:lpips``."""
 
@@ -41,15 +43,19 @@ class Metric(NamedTuple):
     needs_reference: bool
     measure: Callable[..., float]
 
+    @memory_for("a metric is taken", "Take it of smaller pictures, on the CPU")
     def __call__(self, picture: Tensor, reference: Tensor | None) -> float:
         """The number for a result.
 
         Raises:
             ValueError: it cannot be taken of such a picture; each metric has a least size of its own.
+            MemoryFullError: a memory is full.
         """
         try:
             return self.measure(picture, reference) if self.needs_reference else self.measure(picture)
         except (ValueError, RuntimeError, AssertionError) as error:
+            if is_out_of_memory(error):
+                raise
             height, width = picture.shape[2:]
             raise ValueError(f"{self.name} cannot be taken of a picture of {width}x{height} pixels: {error}") from error
 
@@ -71,6 +77,7 @@ def check_metric(name: str) -> str:
     )
 
 
+@reading
 def load_metric(name: str, device: torch.device | str = "cpu") -> Metric:
     """Get a metric ready, with its weights where it has any.
 
@@ -85,6 +92,8 @@ def load_metric(name: str, device: torch.device | str = "cpu") -> Metric:
         package = "piq" if name in PIQ else "pyiqa"
         raise MetricUnavailableError(f"it needs {package}, of {INSTALL[package]}") from error
     except Exception as error:  # pages that are not there, no connection, half a file: each library has its own
+        if is_out_of_memory(error):
+            raise
         reason = " ".join(str(error).split()) or type(error).__name__
         raise MetricUnavailableError(f"it could not be loaded, usually for want of its weights: {reason}") from error
 

@@ -8,11 +8,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from ..sdxl.memory import is_out_of_memory, reading
 from .measures import INSTALL
 
 Upscale = Callable[[Tensor], Tensor]
 
 
+@reading
 def load_upscaler(file: Path, device: torch.device | str = "cpu") -> Upscale:
     """Load an upscaler.
 
@@ -35,6 +37,8 @@ def load_upscaler(file: Path, device: torch.device | str = "cpu") -> Upscale:
     try:
         model = spandrel.ModelLoader(device).load_from_file(file)
     except Exception as error:  # of the registry, of the unpickler, or of a network that does not fit
+        if is_out_of_memory(error):
+            raise
         raise ValueError(
             f"{file}: expected an upscaler that spandrel knows, but {type(error).__name__} {error}; CodeFormer and others with non-commercial licences "
             "need `pip install spandrel_extra_arches` too"

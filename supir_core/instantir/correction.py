@@ -92,10 +92,6 @@ class Correction:
             reference = self.adaptive.reference(preview, rows.z_lq).to(rows.z_lq)
         return aggregator(rows.z_lq, reference, rows.timesteps, rows.y).scaled(strength.repeat(rows.copies))
 
-    def anew(self) -> Correction:
-        """The same for another run."""
-        return Correction(self.control, Adaptive(self.adaptive.mode), self.sigmas)
-
     def end_step(self, denoised: Tensor) -> Tensor | None:
         """Note the end of a step, whose guided prediction is ``(B, 4, h, w)``; the step's preview, if there was one."""
         preview = self.previews.take(denoised)

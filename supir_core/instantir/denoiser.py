@@ -138,10 +138,6 @@ class InstantDenoiser:
         """The denoiser of a batch of tiles (tile-major rows), each with its own crop; the image prompt is shared."""
         return replace(self, z_lq=crop_tiles(self.z_lq, tiles), tiles=tiles)
 
-    def anew(self) -> InstantDenoiser:
-        """The same denoiser for another run of a sampler."""
-        return replace(self, correction=self.correction.anew())
-
     def _eps(self, rows: Rows, text: TextContext, step: int, branched: bool, residuals: Residuals | None) -> Tensor:
         unet, previewer = self.networks.unet, self.networks.previewer
         image = self.image.at(step, branched, max(len(self.tiles), 1))

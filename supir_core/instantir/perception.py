@@ -16,6 +16,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from ..files.convert import to_image
+from ..sdxl.memory import is_out_of_memory, reading
 
 DINO = "facebook/dinov2-large"
 SHORT_SIDE, SIDE, PATCH = 256, 224, 14
@@ -43,6 +44,7 @@ def no_picture(pixels: Tensor) -> Tensor:
     return torch.zeros_like(pixels[:1])
 
 
+@reading
 def load_dino(
     source: str | Path | None = None, dtype: torch.dtype = torch.float32, width: int | None = None
 ) -> nn.Module:
@@ -78,6 +80,8 @@ def load_dino(
             "(--dino DIR/dinov2-large on the command line)"
         ) from error
     except (SafetensorError, RuntimeError) as error:
+        if is_out_of_memory(error):
+            raise
         raise DinoNotFoundError(f'"{name}": its weights cannot be read ({error}); download {DINO} again') from error
     model, info = loaded
     if info["missing_keys"]:

@@ -12,12 +12,12 @@ from torch import Tensor
 from ..files.convert import as_tensor
 from ..restoration.canvas import Canvas, Restored, finish, plan_canvas
 from ..restoration.finite import require_finite
-from ..restoration.frames import Frame, restore_each
+from ..restoration.frames import Frame, restore_each, restoring
 from ..restoration.knobs import SCALE
 from ..restoration.noise import start_latent
 from ..restoration.progress import Progress, Report, sample_in_tiles, silent
 from ..restoration.prompts import as_captions, encode_prompts
-from ..restoration.retry import SMALLEST_TILE, fitting_tiles, with_smaller_tiles
+from ..restoration.retry import SMALLEST_TILE, fitting_tiles, tile_pixels, with_smaller_tiles
 from ..restoration.strength import start_from
 from ..sdxl.conditioning import Conditioning
 from ..sdxl.config import LATENT_PIXELS
@@ -31,6 +31,7 @@ from .settings import InstantSettings
 
 
 @torch.no_grad()
+@restoring
 def restore_instantir(
     model: InstantIRModel,
     picture: Any,
@@ -65,6 +66,7 @@ def restore_instantir(
     Raises:
         ValueError: the picture is not of such a form, or there are several captions.
         NotFiniteError: a stage gave values that are not finite.
+        MemoryFullError: a memory is full; says at which part, and what to make smaller.
     """
     settings = InstantSettings.require(InstantSettings() if settings is None else settings).seeded(seed)
     captions = as_captions(caption)
@@ -100,25 +102,14 @@ def restore_one(
     pixel = model.pixel_bytes(4 * settings.tiles_per_call)  # the aggregator reads two pictures
     room = model.residency.room(*networks, least=pixel * SMALLEST_TILE**2)
     settings = fitting_tiles(settings, canvas.latent, room // pixel)
-    height, width = (
-        LATENT_PIXELS * side for side in settings.plan(*canvas.latent).window
-    )  # what the networks see at once
-    sizes = (height, width, 0, 0, height, width)
-    sized = prompts[0].with_sizes(sizes), prompts[1].with_sizes(sizes)
-    sigmas = settings.sigmas()
-    with model.at_work(model.unet, whole=[model.adapter, model.previewer]):
-        denoiser = build_denoiser(
-            model.networks,
-            z_lq,
-            features,
-            sized,
-            sigmas,
-            cfg=settings.cfg,
-            control=settings.schedule_of_control,
-            adaptive=Adaptive(settings.adaptive),
-        )
-    with model.at_work(model.unet, model.aggregator, whole=[model.previewer], wishes=[pixel * height * width]):
-        latent = with_smaller_tiles(settings, canvas.latent, lambda tiles: sample(denoiser, sigmas, tiles, report))
+
+    def attempt(tiles: InstantSettings) -> Tensor:
+        denoiser = prepare(model, z_lq, features, prompts, tiles)
+        wish = pixel * tile_pixels(tiles, canvas.latent)
+        with model.at_work(model.unet, model.aggregator, whole=[model.previewer], wishes=[wish]):
+            return sample(denoiser, tiles, report)
+
+    latent = with_smaller_tiles(settings, canvas.latent, attempt)
     report(Progress("decode", 0, 1))
     image = require_finite(model.decode(latent, settings.vae_memory), "decoding")
     report(Progress("decode", 1, 1))
@@ -133,9 +124,32 @@ def perceive_pair(model: InstantIRModel, picture: Tensor) -> tuple[Tensor, Tenso
     return features[:1], features[1:]
 
 
-def sample(denoiser: InstantDenoiser, sigmas: Tensor, settings: InstantSettings, report: Report) -> Tensor:
+def prepare(
+    model: InstantIRModel,
+    z_lq: Tensor,
+    features: tuple[Tensor, Tensor],
+    prompts: tuple[Conditioning, Conditioning],
+    settings: InstantSettings,
+) -> InstantDenoiser:
+    """A denoiser for one run of the sampler, under the size of the tiles, which is what the networks see at once."""
+    height, width = (LATENT_PIXELS * side for side in settings.plan(*z_lq.shape[2:]).window)
+    sizes = (height, width, 0, 0, height, width)
+    with model.at_work(model.unet, whole=[model.adapter, model.previewer]):
+        return build_denoiser(
+            model.networks,
+            z_lq,
+            features,
+            (prompts[0].with_sizes(sizes), prompts[1].with_sizes(sizes)),
+            settings.sigmas(),
+            cfg=settings.cfg,
+            control=settings.schedule_of_control,
+            adaptive=Adaptive(settings.adaptive),
+        )
+
+
+def sample(denoiser: InstantDenoiser, settings: InstantSettings, report: Report) -> Tensor:
     """Sample the restored latent, shaped as ``denoiser.z_lq``."""
-    denoiser, z_lq = denoiser.anew(), denoiser.z_lq  # an attempt that memory broke off leaves its previews
+    z_lq = denoiser.z_lq
     start = partial(start_from, z_lq) if settings.start == "picture" or settings.strength < 1 else start_latent
     end_step = denoiser.correction.end_step
-    return sample_in_tiles(denoiser, sample_ddpm, start, z_lq, sigmas, settings, report, end_step)
+    return sample_in_tiles(denoiser, sample_ddpm, start, z_lq, settings.sigmas(), settings, report, end_step)

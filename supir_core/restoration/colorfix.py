@@ -6,9 +6,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..sdxl.memory import memory_for
+
 LEVELS = 5
 
 
+@memory_for("colours are fixed", "Set color_fix to none, restore at a smaller size")
 def fix_color(image: Tensor, reference: Tensor, mode: str = "wavelet", strength: float = 1.0) -> Tensor:
     """Give a picture the colours of another.
 

@@ -8,11 +8,16 @@ from typing import NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
+from ..sdxl.memory import memory_for
 from .canvas import Restored
 from .progress import Progress, Report
 from .settings import CommonSettings
 
 SettingsT = TypeVar("SettingsT", bound=CommonSettings)
+
+
+restoring = memory_for("pictures are restored", "Restore at a smaller size, fewer at once")
+"""Around what restores, for a memory that is full at none of the parts that speak for themselves."""
 
 
 class Frame(NamedTuple):

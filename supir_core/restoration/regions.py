@@ -101,7 +101,10 @@ def find_regions(
 
 
 def _shaped(mask: Any) -> Tensor:
-    mask = mask if isinstance(mask, Tensor) else torch.from_numpy(np.array(mask))
+    try:
+        mask = mask if isinstance(mask, Tensor) else torch.from_numpy(np.array(mask))
+    except TypeError as error:
+        raise ValueError(f"a mask is a tensor, an array or a grey Pillow image, got {mask!r}; read it first") from error
     if mask.ndim != 2 or not mask.numel():
         raise ValueError(f"a mask is (H, W), got the shape {tuple(mask.shape)}; take one channel of one mask")
     return mask
@@ -246,11 +249,14 @@ def fit_mask(mask: Any, size: tuple[int, int]) -> Tensor:
     """A mask ``(h, w)``, a tensor, an array or a grey Pillow image, in [0, 1] or uint8, at the size of a picture.
 
     Raises:
-        ValueError: it is of another shape.
+        ValueError: it is of another form or shape, or its numbers are on another scale.
     """
     mask = _shaped(mask)
-    mask = mask / 255 if mask.dtype == torch.uint8 else mask.float()
-    return F.interpolate(mask[None, None], size, mode="bilinear", antialias=True)[0, 0].clamp_(0, 1)
+    full, values = 255 if mask.dtype == torch.uint8 else 1, mask.float()
+    most = values.max().item()
+    if most == 1 < full or most >= 2 * full:
+        raise ValueError(f"a mask of {mask.dtype} goes from 0 to {full}, got at most {most:g}; scale it first")
+    return F.interpolate(values[None, None] / full, size, mode="bilinear", antialias=True)[0, 0].clamp_(0, 1)
 
 
 def captions_for(regions: Sequence[Region], captions: Sequence[str]) -> list[str]:

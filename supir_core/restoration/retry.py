@@ -11,7 +11,7 @@ from typing import TypeVar
 from torch import Tensor
 
 from ..sdxl.config import LATENT_PIXELS
-from ..sdxl.memory import is_out_of_memory
+from ..sdxl.memory import MemoryFullError, is_out_of_memory
 from .settings import SIDE_MULTIPLE, CommonSettings
 
 log = logging.getLogger(__name__)
@@ -20,10 +20,6 @@ SMALLEST_TILE = 512
 """Side in pixels below which tiles see too little of a picture."""
 
 SettingsT = TypeVar("SettingsT", bound=CommonSettings)
-
-
-class MemoryFullError(RuntimeError):
-    """The device's memory is full, and smaller tiles do not help or cannot be had."""
 
 
 def with_smaller_tiles(
@@ -49,7 +45,7 @@ def with_smaller_tiles(
             smaller = None if fixed else smaller_tiles(settings, latent)
             if smaller is None:
                 raise MemoryFullError(
-                    f"the memory is full with {settings.plan(*latent).describe(*latent)}, and they cannot be made "
+                    f"the memory is full with {settings.plan(*latent).describe(*latent)}, which cannot be made "
                     "smaller. Use --memory stream or --weights float8, close other programs that use the GPU, or restore "
                     "fewer pictures at once"
                 ) from error

@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -20,7 +21,7 @@ from torch import Tensor, nn
 
 from .attention import online_attention, spans, whole_attention
 from .config import LATENT_PIXELS
-from .memory import GIB, Free, free_bytes, is_out_of_memory
+from .memory import GIB, Free, free_bytes, is_out_of_memory, memory_for
 from .planes import GivenPlane, Plane, Room, StoredPlane
 
 log = logging.getLogger(__name__)
@@ -34,6 +35,8 @@ BAND_SIDE = 512
 PIECE_WIDTHS, PLANE_WIDTHS, BAND_WIDTHS = 6, 4, 6
 """Feature maps of the finest level and width that are held at the peak of a pass in one piece, in planes, in a band."""
 
+
+memory_for_vae = partial(memory_for, smaller="Set vae_memory smaller, such as 256, restore at a smaller size")
 
 WHOLE = -1
 """In place of the largest side: one piece, always."""

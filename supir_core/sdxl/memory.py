@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import psutil
 import torch
@@ -40,10 +42,43 @@ def upload(tensor: Tensor, device: torch.device) -> Tensor:
     return tensor.to(device)
 
 
+class MemoryFullError(torch.OutOfMemoryError):
+    """A memory is full; the text says at what, and what to make smaller. Hosts know it by PyTorch's own class."""
+
+
+FULL = ("out of memory", "can't allocate memory", "not enough memory", "alloc_failed")
+"""Words of those that have no type of their own for it: MPS, XPU, the main memory (two systems), cuBLAS and cuDNN."""
+
+
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that a memory is full: MPS and XPU have no type of their own for that."""
-    full = "out of memory" in str(error).lower() or "can't allocate memory" in str(error)
+    """Whether an error says that a memory is full."""
+    full = any(words in str(error).lower() for words in FULL)
     return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or (isinstance(error, RuntimeError) and full)
+
+
+@contextmanager
+def memory_for(work: str, smaller: str) -> Iterator[None]:
+    """Say of a memory that is full at which work it was, in place of PyTorch's words; work within it speaks for itself.
+
+    Args:
+        work: what is done, as in "the memory is full while ...".
+        smaller: what helps, a sentence without its end.
+
+    Raises:
+        MemoryFullError: a memory is full.
+    """
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if isinstance(error, MemoryFullError) or not is_out_of_memory(error):
+            raise
+        raise MemoryFullError(
+            f"the memory is full while {work}. {smaller}, or close other programs that use it"
+        ) from error
+
+
+reading = memory_for("weights are read", "Choose a smaller dtype, such as bfloat16")
+"""Around what reads weights."""
 
 
 def find_device() -> torch.device:
@@ -55,6 +90,7 @@ def find_device() -> torch.device:
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
 
 
+@memory_for("the device is tried", "Choose another device")
 def defaults(device: str | torch.device | None, dtype: torch.dtype | None) -> tuple[torch.device, torch.dtype]:
     """Where to compute, a GPU if there is one, and in what precision, float16 on a GPU.
 
@@ -64,12 +100,14 @@ def defaults(device: str | torch.device | None, dtype: torch.dtype | None) -> tu
     if dtype not in (None, *PRECISIONS):
         raise ValueError(f"dtype must be {', '.join(map(str, PRECISIONS))} or None, got {dtype!r}")
     try:
-        device = torch.device(device) if device else find_device()
+        device = find_device() if device in (None, "") else torch.device(device)
         torch.zeros(1, device=device).item()
-    except (RuntimeError, AssertionError) as error:
-        why = str(error).partition("\n")[0]
+    except (RuntimeError, AssertionError, TypeError, ImportError) as error:
+        if is_out_of_memory(error):
+            raise
+        why = re.split(r"\.\s|\n", str(error), maxsplit=1)[0]
         raise ValueError(
-            f"expected a device that is there, such as cpu, cuda, cuda:1 or mps, got {device} ({why})"
+            f"expected a device that is there and computes, such as cpu, cuda, cuda:1 or mps, got {device} ({why})"
         ) from error
     return device, dtype or (torch.float32 if device.type == "cpu" else torch.float16)
 

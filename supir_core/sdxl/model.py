@@ -20,9 +20,9 @@ from ..files.kinds import VAE as VAE_KIND
 from .conditioning import Conditioning
 from .config import LATENT_PIXELS, UNetConfig, VAEConfig, without_prefix
 from .float8 import FLOAT8_LAYERS, to_float8
-from .large_vae import vae_wishes
+from .large_vae import memory_for_vae, vae_wishes
 from .lock import Lock
-from .memory import defaults, vae_dtype
+from .memory import defaults, reading, vae_dtype
 from .residency import Residency, check_mode
 from .text import CLIP_G, CLIP_L, TextEncoders, load_tokenizer, text_state_dict
 from .unet import UNet
@@ -109,6 +109,7 @@ class SdxlModel:
         """Hold networks on the device while they are used; see :meth:`Residency.at_work`."""
         return self.residency.at_work(*modules, whole=whole, wishes=wishes)
 
+    @memory_for_vae("the VAE encodes")
     def encode(self, picture: Tensor, side: int | None, encoder: Encoder | None = None) -> Tensor:
         """Pictures ``(B, 3, H, W)`` in [0, 1] to scaled latents, float32; ``side`` is as in :meth:`VAE.encode`."""
         modules = [self.vae, *([encoder] if encoder else [])]
@@ -116,6 +117,7 @@ class SdxlModel:
         with self.at_work(whole=modules, wishes=wishes):
             return self.vae.encode(from_unit(picture).to(self.vae.dtype), encoder, side).float()
 
+    @memory_for_vae("the VAE decodes")
     def decode(self, latent: Tensor, side: int | None) -> Tensor:
         """Scaled latents to pictures in [0, 1]."""
         pixels = latent.shape[2] * latent.shape[3] * LATENT_PIXELS**2
@@ -246,6 +248,7 @@ def load_text(checkpoint: Checkpoint, tokenizer: Any, dtype: torch.dtype | None 
     return text
 
 
+@reading
 def build(
     checkpoint: Checkpoint,
     make: Callable[..., Any],

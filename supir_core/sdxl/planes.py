@@ -12,7 +12,7 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from .memory import GIB, Free, free_bytes, is_out_of_memory
+from .memory import GIB, Free, MemoryFullError, free_bytes, is_out_of_memory
 
 log = logging.getLogger(__name__)
 
@@ -167,7 +167,7 @@ class Room:
         """A new plane of a shape for rows such as ``like``.
 
         Raises:
-            MemoryError: there is no room anywhere; the message says what to do.
+            MemoryFullError: there is no room anywhere.
         """
         size = math.prod(shape) * like.element_size()
         host = torch.device("cpu")
@@ -185,7 +185,7 @@ class Room:
         folder = tempfile.gettempdir()
         left = shutil.disk_usage(folder).free
         if size > left:
-            raise MemoryError(
+            raise MemoryFullError(
                 f"a feature map of the VAE has {size / GIB:.1f} GiB, and there is no room for it: "
                 f"{self.free(like.device) / GIB:.1f} GiB are free on {like.device}, {self.free(host) / GIB:.1f} in main memory, "
                 f"{left / GIB:.1f} in {folder}. Close other programs, restore at a smaller size, or set TMPDIR to a "

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .memory import memory_for
+
 BLOCK_BYTES = 2**28
 """A block that is larger is streamed in its parts."""
 
@@ -72,6 +74,7 @@ class Streamed:
                 room -= block.bytes
         self._hooks: list[Any] = []
 
+    @memory_for("weights are uploaded", "Use --weights float8")
     def __enter__(self) -> Streamed:
         try:
             staying = set(self.staying)
@@ -120,14 +123,17 @@ class Streamed:
 
 
 def _blocks(module: nn.Module) -> Iterator[Block]:
-    """The blocks of a network in its order: the largest parts under the limit, and what larger ones hold themselves."""
-    if isinstance(module, (nn.ModuleList, nn.ModuleDict, nn.Sequential)) or _size(module) > BLOCK_BYTES:
-        if any(True for _ in module.parameters(recurse=False)):
-            yield Block(module, below=False)
-        for child in module.children():
+    """The blocks of a network in its order: the largest parts under the limit, and what larger ones hold themselves.
+
+    A small network is none itself, as its parts may be used outside of its own call.
+    """
+    if any(True for _ in module.parameters(recurse=False)):
+        yield Block(module, below=False)
+    for child in module.children():
+        if isinstance(child, (nn.ModuleList, nn.ModuleDict, nn.Sequential)) or _size(child) > BLOCK_BYTES:
             yield from _blocks(child)
-    elif _size(module):
-        yield Block(module, below=True)
+        elif _size(child):
+            yield Block(child, below=True)
 
 
 def _bare(block: Block) -> bool:

@@ -13,7 +13,7 @@ from torch import Tensor
 from ..files.convert import as_tensor
 from ..restoration.canvas import Canvas, Restored, finish, plan_canvas
 from ..restoration.finite import require_finite
-from ..restoration.frames import Frame, restore_each
+from ..restoration.frames import Frame, restore_each, restoring
 from ..restoration.knobs import SCALE
 from ..restoration.noise import start_latent
 from ..restoration.progress import Progress, Report, sample_in_tiles, silent
@@ -30,6 +30,7 @@ from .stage1 import Stage1, encode_stage1
 
 
 @torch.no_grad()
+@restoring
 def restore(
     model: SupirModel,
     picture: Any,
@@ -63,6 +64,7 @@ def restore(
         ValueError: the picture is not of such a form, there is no such preset, or the number of captions does not fit the
             tiles.
         NotFiniteError: a stage gave values that are not finite.
+        MemoryFullError: a memory is full; says at which part, and what to make smaller.
     """
     settings = Settings.require(preset(settings) if isinstance(settings, str) else settings).seeded(seed)
     picture, back = as_tensor(picture)

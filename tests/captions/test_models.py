@@ -2,6 +2,8 @@
 
 import importlib.util
 import json
+import re
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,12 +11,13 @@ from safetensors.torch import load_file, save_file
 
 from supir_core.captions.models import CaptionerError, load_captioner, weight_bytes
 from supir_core.captions.protocol import Request, tile_pictures
+from supir_core.sdxl.memory import MemoryFullError
 from supir_core.supir.settings import Settings
 
 from ..tiny_captioners import MAKERS, WORDS
 
 SHORT = Request(max_tokens=12)
-SAMPLED = SHORT._replace(temperature=1.0, seed=3)
+SAMPLED = replace(SHORT, temperature=1.0, seed=3)
 
 
 @pytest.fixture(scope="module")
@@ -60,11 +63,11 @@ def test_sampling_follows_its_seed_and_leaves_other_random_numbers_alone(llava, 
     texts = llava.caption(pictures, SAMPLED)
     assert torch.equal(torch.get_rng_state(), state)
     assert llava.caption(pictures, SAMPLED) == texts
-    assert llava.caption(pictures, SAMPLED._replace(seed=4)) != texts
+    assert llava.caption(pictures, replace(SAMPLED, seed=4)) != texts
 
 
 def test_the_instruction_counts(llava, pictures):
-    asked = SHORT._replace(instruction="house with a red door")
+    asked = replace(SHORT, instruction="house with a red door")
     assert llava.caption(pictures, asked) != llava.caption(pictures, SHORT)
 
 
@@ -174,6 +177,66 @@ def test_a_missing_package_comes_with_the_command_that_installs_it(folders, monk
 def test_an_unknown_precision_is_refused(folders):
     with pytest.raises(ValueError, match=r'one of auto, .*4bit, got "2bit"'):
         load_captioner(folders["llava"], "2bit", "cpu")
+
+
+@pytest.mark.parametrize("device", ["banana", "meta", "cuda:77"])
+def test_a_device_that_cannot_compute_is_refused(folders, device):
+    with pytest.raises(ValueError, match="expected a device that is there and computes"):
+        load_captioner(folders["llava"], device=device)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"instruction": None}, "instruction must be text, got None"),
+        ({"max_tokens": 0}, "max_tokens must be within 1 to 4096, got 0"),
+        ({"temperature": -1.0}, "temperature must be within 0 to 2, got -1.0"),
+        ({"temperature": float("nan")}, "temperature must be within 0 to 2, got nan"),
+        ({"seed": 2**64}, "seed must be within 0 to"),
+    ],
+)
+def test_a_request_that_cannot_be_met_is_refused(wrong, said):
+    with pytest.raises(ValueError, match=said):
+        Request(**wrong)
+
+
+def test_a_mark_of_the_model_in_the_instruction_is_refused(captioner, pictures):
+    mark = captioner.processor.image_token
+    with pytest.raises(
+        ValueError, match=rf'own marks such as <image>, .*, got "what is {re.escape(mark)}" and .* 50x40'
+    ):
+        captioner.caption(pictures[:1], replace(SHORT, instruction=f"what is {mark}"))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "got"),
+    [
+        (torch.rand(1, 3, 8, 8), r"\(1, 3, 8, 8\) of torch.float32"),
+        (torch.rand(1, 8, 8), r"\(1, 8, 8\)"),
+        (torch.zeros(3, 8, 8, dtype=torch.uint8), r".* of torch.uint8"),
+        (torch.rand(3, 0, 8), r"\(3, 0, 8\)"),
+        ("a.png", "str"),
+    ],
+)
+def test_a_picture_of_another_form_is_refused(llava, wrong, got):
+    with pytest.raises(ValueError, match=rf"each a tensor \(3, H, W\) of floats in \[0, 1\], got one that is {got}"):
+        llava.caption([wrong], SHORT)
+
+
+def test_no_pictures_have_no_captions(llava):
+    assert llava.caption([], SHORT) == []
+
+
+def test_a_full_memory_says_what_takes_less(folders, llava, pictures, monkeypatch):
+    def full(*_, **__):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(type(llava.network), "generate", full)
+    with pytest.raises(MemoryFullError, match=r"while pictures are described\. Take 8bit or 4bit weights"):
+        llava.caption(pictures, SHORT)
+    monkeypatch.setattr(type(llava.network), "to", full)
+    with pytest.raises(MemoryFullError, match=r"while the captioner is read\. Take 8bit or 4bit weights"):
+        load_captioner(folders["llava"], device="cpu")
 
 
 def test_tiles_are_cut_in_their_order_and_without_padding():

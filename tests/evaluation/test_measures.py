@@ -9,6 +9,7 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from supir_core.evaluation.measures import MetricUnavailableError, check_metric, load_metric
 from supir_core.evaluation.metrics import gmsd
+from supir_core.sdxl.memory import MemoryFullError
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +48,21 @@ def test_a_metric_without_its_weights_says_so(name, monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))  # no cache
     with pytest.raises(MetricUnavailableError, match=r"could not be loaded.*no connection"):
         load_metric(name)
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), MemoryError()])
+def test_a_full_memory_is_no_fault_of_the_picture_or_the_metric(pair, monkeypatch, error):
+    def full(*_, **__):
+        raise error
+
+    monkeypatch.setattr("piq.psnr", full)
+    with pytest.raises(
+        MemoryFullError, match=r"while a metric is taken\. Take it of smaller pictures, on the CPU, or close"
+    ):
+        load_metric("psnr")(*pair)
+    monkeypatch.setattr("piq.LPIPS", type("LPIPS", (), {"__init__": full}))
+    with pytest.raises(MemoryFullError, match="while weights are read"):
+        load_metric("lpips")
 
 
 @pytest.mark.parametrize(("name", "package"), [("psnr", "piq"), ("niqe", "pyiqa"), ("pyiqa:lpips", "pyiqa")])

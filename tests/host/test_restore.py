@@ -267,3 +267,18 @@ def test_latents_that_are_not_finite_end_the_nodes_by_name(run, demo, picture):
     model.set_model_sampler_post_cfg_function(lambda given: given["denoised"] * float("nan"))
     with pytest.raises(RuntimeError, match="sampling gave values that are not finite"):
         restore_small(run, demo | {"model": model}, picture, "demo")
+
+
+def test_a_full_memory_is_comfyuis_own_kind_of_error_and_says_at_which_part(run, demo, picture, monkeypatch):
+    from comfy.model_management import OOM_EXCEPTION
+
+    def full(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    model = demo["model"].clone()
+    model.set_model_sampler_post_cfg_function(full)
+    with pytest.raises(OOM_EXCEPTION, match=r"while sampling\. Use SUPIR Tiles with a smaller tile"):
+        restore_small(run, demo | {"model": model}, picture, "demo")
+    monkeypatch.setattr(demo["vae"].first_stage_model.decoder.conv_out, "forward", full)
+    with pytest.raises(OOM_EXCEPTION, match=r"while the VAE decodes\. Set vae_memory smaller"):
+        restore_small(run, demo, picture, "demo")

@@ -264,3 +264,19 @@ def test_an_attempt_that_memory_broke_off_leaves_nothing_behind(model, monkeypat
     retried = restore_instantir(model, picture, replace(settings, tiles_per_call=2), scale=4).image
     assert len(calls) > 4
     assert torch.equal(retried, expected)
+
+
+def test_tiles_that_memory_made_smaller_are_as_if_they_had_been_asked_for(model, monkeypatch):
+    picture, settings = torch.rand(1, 3, 16, 32), InstantSettings(**FAST)
+    expected = restore_instantir(model, picture, settings, scale=4).image
+    forward = model.aggregator.forward
+
+    def full(z_lq, *given):
+        if z_lq.shape[3] > 8:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return forward(z_lq, *given)
+
+    monkeypatch.setattr(model.aggregator, "forward", full)
+    monkeypatch.setattr("supir_core.restoration.retry.SMALLEST_TILE", 64)
+    retried = restore_instantir(model, picture, replace(settings, tile=128, overlap=32), scale=4).image
+    assert torch.equal(retried, expected)

@@ -150,6 +150,21 @@ def test_masks_of_any_kind_are_taken():
             fit_mask(torch.ones(shape), (40, 40))
 
 
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ("mask.png", "got 'mask.png'; read it first"),
+        (None, "got None; read it first"),
+        (torch.ones(8, 8, dtype=torch.uint8), "torch.uint8 goes from 0 to 255, got at most 1; scale it first"),
+        (255 * torch.ones(8, 8), "torch.float32 goes from 0 to 1, got at most 255; scale it first"),
+        (np.full((8, 8), 65535, np.uint16), "torch.uint16 goes from 0 to 1, got at most 65535; scale it first"),
+    ],
+)
+def test_a_mask_of_another_form_or_scale_is_refused(wrong, said):
+    with pytest.raises(ValueError, match=f"^a mask .*{said}$"):
+        fit_mask(wrong, (40, 40))
+
+
 def blackened(picture, settings, *, scale, caption, seeds):
     seeds.append(settings.seed)
     return Restored(torch.zeros_like(picture), picture)

@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from supir_core.restoration.retry import MemoryFullError, fitting_tiles, smaller_tiles, with_smaller_tiles
+from supir_core.restoration.retry import fitting_tiles, smaller_tiles, with_smaller_tiles
+from supir_core.sdxl.memory import MemoryFullError
 from supir_core.supir.settings import preset
 
 LARGE = (512, 512)

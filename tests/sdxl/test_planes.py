@@ -9,6 +9,7 @@ import torch
 
 from supir_core.sdxl import large_vae, planes
 from supir_core.sdxl.config import VAEConfig
+from supir_core.sdxl.memory import MemoryFullError
 from supir_core.sdxl.planes import FilePlane, HostPlane, Room, StoredPlane
 from supir_core.sdxl.vae import VAE
 
@@ -65,7 +66,7 @@ def test_bands_on_a_gpu_give_what_the_cpu_gives(vae, free):
 
 def test_no_room_anywhere_is_said_before_anything_is_written(monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda _: namedtuple("Usage", "total used free")(9, 9, 0))
-    with pytest.raises(MemoryError, match="set TMPDIR to a folder on a disk with room"):
+    with pytest.raises(MemoryFullError, match="set TMPDIR to a folder on a disk with room"):
         Room(1, free=lambda device: 0).plane((1, 32, 8, 8), torch.rand(1, 32, 8, 8))
 
 

@@ -9,6 +9,7 @@ import supir_core
 from supir_core import PRESETS, InstantSettings, Settings, load_model, preset
 from supir_core.restoration.canvas import Canvas, resize
 from supir_core.restoration.tiling import TilePlan
+from supir_core.sdxl.memory import MemoryFullError, defaults
 from supir_core.sdxl.residency import Residency
 
 restore = partial(supir_core.restore, scale=1.0)
@@ -182,3 +183,40 @@ def test_the_overlap_is_a_quarter_of_the_tile_unless_told_otherwise():
     assert Settings(tile=1024).plan(512, 512) == TilePlan.square(128, 32)
     assert Settings(tile=256).plan(512, 512) == TilePlan.square(32, 8)
     assert Settings(tile=512, overlap=0).plan(512, 512) == TilePlan.square(64, 0)
+
+
+FULL = (
+    torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+    RuntimeError("[enforce fail at alloc_cpu.cpp:117] err == 0. DefaultCPUAllocator: can't allocate memory: you tried"),
+    RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 8 bytes."),
+    RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+    MemoryError(),
+)
+
+
+@pytest.mark.parametrize("error", FULL)
+@pytest.mark.parametrize(
+    ("place", "said"),
+    [
+        ("sdxl.large_vae.encode_in_bands", "while the VAE encodes. Set vae_memory smaller"),
+        ("sdxl.large_vae.decode_in_bands", "while the VAE decodes. Set vae_memory smaller"),
+        ("restoration.colorfix.wavelet_color", "while colours are fixed. Set color_fix to none"),
+        ("supir.pipeline.encode_prompts", "while pictures are restored. Restore at a smaller size"),
+        ("supir.pipeline.sample", "with 3x1 tiles of 64x64 pixels that share 16x0, which cannot be made smaller"),
+    ],
+)
+def test_a_full_memory_is_told_with_the_part_and_what_to_make_smaller(demo_model, monkeypatch, place, said, error):
+    def full(*_, **__):
+        raise error
+
+    monkeypatch.setattr(f"supir_core.{place}", full)
+    with pytest.raises(MemoryFullError, match=rf"^the memory is full {said}.*, ") as told:
+        restore(demo_model, picture(64, 128), replace(FAST, vae_memory=64, steps=1))
+    assert isinstance(told.value, torch.OutOfMemoryError)  # for ComfyUI
+    assert told.value.__cause__ is error
+
+
+@pytest.mark.parametrize("device", ["meta", "banana", "CPU", "cuda:77", "cuda:-1", "hpu", "privateuseone", 7, 1.5])
+def test_a_device_that_cannot_compute_is_refused_in_a_line(device):
+    with pytest.raises(ValueError, match=r"^expected a device that is there and computes, such as .*, got .* \(.*\)$"):
+        defaults(device, None)
