@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import codecs
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ..captions.text import tile_lines, tile_text
@@ -42,7 +42,7 @@ def captioned_pictures(folder: str | Path, required: bool = False) -> list[tuple
         ValueError: captions are required, and some are missing.
     """
     if not Path(folder).is_dir():
-        what = "a file" if Path(folder).exists() else "not there"
+        what = "a file; name its folder, or unpack an archive to one" if Path(folder).exists() else "not there"
         raise FileNotFoundError(f"{folder}: expected a folder of pictures, but it is {what}")
     paths = [found.source for found in find_pictures([Path(folder)], recursive=True)[0]]
     captions = {path: read_captions(path, tiles=False) for path in paths}
@@ -54,6 +54,18 @@ def captioned_pictures(folder: str | Path, required: bool = False) -> list[tuple
             'write them, or set captions = "optional"'
         )
     return [(path, "".join(caption or ())) for path, caption in captions.items()]
+
+
+def check_apart(read: Mapping[str, str | Path], written: Mapping[str, str | Path]) -> None:
+    """Refuse a folder within one of which every picture is read: its pictures would be read too.
+
+    Raises:
+        ValueError: there is one, named as the keys say.
+    """
+    for outer, folder in read.items():
+        for name, inner in {**read, **written}.items():
+            if name != outer and Path(inner).resolve().is_relative_to(Path(folder).resolve()):
+                raise ValueError(f"{name} lies in {outer}, where every picture is read; name a folder outside of it")
 
 
 def write_captions(file: Path, lines: Sequence[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -38,11 +39,12 @@ def add_training(commands: Any) -> None:
 def _train(options: argparse.Namespace) -> int:
     if not find_spec("accelerate"):
         raise ImportError('training needs accelerate: pip install -e ".[train]"')
+    _check_processes()
     from ..sdxl.memory import MemoryFullError, is_out_of_memory
     from ..training.run import train
 
     try:
-        path = train(options.stage, read_config(options.stage, options.config), write_line)
+        train(options.stage, read_config(options.stage, options.config), write_line)
     except Exception as error:
         if not is_out_of_memory(error):
             raise
@@ -50,8 +52,22 @@ def _train(options: argparse.Namespace) -> int:
             "the memory is full. Set checkpointing = true, on a GPU eight_bit = true too, and make batch (accumulate larger in its "
             "place) or side smaller; with these another output"
         ) from error
-    write_line(f"wrote {path}")
     return 0
+
+
+def _check_processes() -> None:
+    """Refuse what accelerate would pass over without a GPU: it would shard nothing, and let each process train alone."""
+    import torch
+    from accelerate import PartialState
+    from accelerate.utils import parse_flag_from_env
+
+    state, started = PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU")), int(os.environ.get("WORLD_SIZE", 1))
+    if state.device == torch.device("cpu") and (
+        parse_flag_from_env("ACCELERATE_USE_FSDP") or started > state.num_processes
+    ):
+        raise ValueError(
+            "FSDP and several processes need GPUs, and there is none; give `supir train` without a launcher"
+        )
 
 
 def _negatives(options: argparse.Namespace) -> int:

@@ -6,6 +6,7 @@ bad number within a large tensor may pass here; it makes the picture not finite,
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import islice
@@ -43,6 +44,11 @@ FIRST = 64
 
 ZEROS_ALLOWED = (PREVIEWER, ADAPTER)
 """Kinds that may have branches which were never trained."""
+
+FROM_ZEROS = re.compile(
+    r"(.*\.)?(zero_(conv|mul|add)|attn\.to_out|input_hint_block|controlnet_(down_blocks\.\d+|mid_block)\.1)\..*"
+)
+"""Tensors that a training begins with zeros: after a few steps there is next to nothing in them."""
 
 
 class Soundness:
@@ -158,7 +164,7 @@ class Sample(NamedTuple):
         else:
             blocks = np.zeros((-(-numbers // BLOCK), BLOCK), bits.dtype)
             blocks.reshape(-1)[:numbers] = bits
-        return cls(key, tensor.dtype, tensor.ndim >= 2, numbers, blocks)
+        return cls(key, tensor.dtype, tensor.ndim >= 2 and not FROM_ZEROS.fullmatch(key), numbers, blocks)
 
 
 class Bits(NamedTuple):

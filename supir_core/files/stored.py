@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file
 from torch import Tensor
 
 from .errors import UnsupportedCheckpointError
@@ -57,6 +58,25 @@ def open_stored(path: Path, expected: str) -> Stored:
         check_zip(path)
     shapes = {name: tuple(tensor.shape) for name, tensor in unpickle(path, zipped).items()}
     return Stored(path, shapes, lambda names: _read_pickle(path, names, zipped), mapped=zipped)
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """All tensors of a file of ours that can be made anew, as of a cache.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise OSError(f"{path}: damaged ({error}); remove it, and the same command makes it anew") from error
+
+
+def stored_label(path: str | Path) -> dict[str, str]:
+    """What a file of safetensors says of itself beside its tensors; one of torch says nothing."""
+    with suppress(SafetensorError), safe_open(path, framework="pt") as file:
+        return file.metadata() or {}
+    return {}
 
 
 @contextmanager

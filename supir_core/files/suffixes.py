@@ -38,6 +38,7 @@ KNOWN_SUFFIXES: dict[str, str] = {
     ".jxl": _unless(JXL, "install pillow-jxl-plugin"),
     **dict.fromkeys(RAW, "a raw file: develop it to a TIFF first"),
     **dict.fromkeys(OTHERS, "save it as TIFF or PNG first"),
+    **dict.fromkeys([".tar", ".tgz", ".zip", ".7z"], "unpack it to a folder first"),
 }
 """What to do about pictures of each kind that cannot be read here; nothing for those that can."""
 

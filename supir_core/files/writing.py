@@ -1,4 +1,4 @@
-"""Pictures to files, whole or not at all."""
+"""Pictures and weights to files, whole or not at all."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from typing import Any, BinaryIO
 import numpy as np
 import torch
 from PIL import Image, ImageCms
+from safetensors import SafetensorError
+from safetensors.torch import save_file
 from torch import Tensor
 
 from .hidden import part_name
@@ -125,6 +127,19 @@ def srgb_profile() -> bytes:
     """The profile of sRGB, without a date, so that equal pictures make equal files."""
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     return profile[:24] + bytes(12) + profile[36:]
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], label: dict[str, str] | None = None) -> None:
+    """Write a file of safetensors, whole or not at all.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    with whole(path) as part:
+        try:
+            save_file({key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}, part, label)
+        except SafetensorError as error:
+            raise OSError(f"{path}: cannot be written ({error}); make room, and give the same command again") from error
 
 
 def write_whole(path: Path, write: Callable[[BinaryIO], None]) -> None:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from ..sdxl.blocks import Upsample
 from ..sdxl.config import UNetConfig
+from ..sdxl.schedule import denoised
 from ..sdxl.unet import UNet
 from .image_attention import ImageAdapter
 from .resampler import ResamplerConfig
@@ -173,8 +174,7 @@ def one_step_preview(eps: Tensor, z: Tensor, sigma: Tensor, timesteps: Tensor) -
     sigma, t = (value.float()[:, None, None, None] for value in (sigma, timesteps))
     scaled = TIMESTEP_SCALING * t
     squares = scaled**2 + SIGMA_DATA**2
-    x0 = (1 + sigma**2).sqrt() * z - sigma * eps
-    return scaled / squares.sqrt() * x0 + SIGMA_DATA**2 / squares * z
+    return scaled / squares.sqrt() * denoised(z, eps, sigma) + SIGMA_DATA**2 / squares * z
 
 
 def _put(module: nn.Module, path: str, leaf: nn.Module) -> None:

@@ -40,6 +40,11 @@ def noised(z: Tensor, index: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
     return (z + sigma * noise) / (sigma**2 + 1).sqrt(), sigma
 
 
+def denoised(x: Tensor, eps: Tensor, sigma: Tensor) -> Tensor:
+    """The latents of which ``noised`` makes ``x`` with noise ``eps``, at levels ``(B, 1, 1, 1)``."""
+    return (1 + sigma**2).sqrt() * x - sigma * eps
+
+
 def nearest_index(sigma: Tensor, table: Tensor | None = None) -> Tensor:
     """Where the nearest of the training sigmas is, by linear distance as released: ``(B,)`` -> ``(B,)`` int64.
 

@@ -90,7 +90,7 @@ def load_model(
     autoencoder = open_vae(vae, base)
     unet = load_unet(base, dtype, **seams)
     adaptor = load_adaptor(control, dtype, **seams)
-    _check_pair(unet, adaptor, base, control)
+    check_pair(unet, adaptor, base, control)
     return SupirModel(
         unet=unet,
         vae=load_vae(autoencoder, vae_dtype(device, dtype)),
@@ -135,8 +135,8 @@ def published_weights(adaptor: Mapping[str, Tensor], dr_encoder: Mapping[str, Te
     return {PUBLISHED[key.partition(".")[0]] + key: tensor for key, tensor in whole.items()}
 
 
-def _check_pair(unet: UNet, adaptor: Adaptor, base: Checkpoint, control: Checkpoint) -> None:
-    """The adaptor must be of the UNet's widths."""
+def check_pair(unet: UNet, adaptor: Adaptor, base: Checkpoint, control: Checkpoint) -> None:
+    """Refuse an adaptor that is not of the UNet's widths."""
     theirs, ours = unet.config, adaptor.control_model.config
     for name in ("widths", "context_width", "vector_width"):
         if getattr(theirs, name) != getattr(ours, name):

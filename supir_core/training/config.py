@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from ..command.caption_files import check_apart
 from ..evaluation.degradation import DAMAGES
 from ..files.checkpoint import DTYPES
 from ..files.mapping import read_mapping
@@ -25,8 +27,10 @@ STAGE_DEFAULTS: dict[str, dict[str, Any]] = {
 }
 """The stages by name, and where their defaults differ. Rates as published; that of the encoder is ours."""
 
-HELD_OUT = {"held_out", "held_out_every", "held_out_damage", "held_out_preset", "held_out_steps"}
-MAY_CHANGE = {"steps", "report_every", "checkpoint_every", "workers", "tracker", "output", "save_as"} | HELD_OUT
+MAY_CHANGE = {
+    *("steps", "report_every", "checkpoint_every", "workers", "tracker", "output", "save_as"),
+    *("held_out", "held_out_every", "held_out_damage", "held_out_preset", "held_out_steps"),
+}
 """What may differ in a run that goes on from another: of what was learnt nothing depends on it."""
 
 SHARE: dict[str, Any] = {"least": 0.0, "most": 1.0, "step": 0.01}
@@ -37,9 +41,9 @@ SEED: dict[str, Any] = {"least": 0, "most": 2**32 - 1}
 """Ranges of numbers."""
 
 
-def _path(text: str, hub: bool = False) -> Any:
-    """A file or folder; with ``hub`` it may be an id of the hub in place of one that is there."""
-    return field(default="", metadata={"knob": Knob(text, ""), "path": True, "hub": hub})
+def _path(text: str) -> Any:
+    """A file or folder."""
+    return field(default="", metadata={"knob": Knob(text, ""), "path": True})
 
 
 @dataclass(frozen=True)
@@ -73,8 +77,8 @@ class TrainingConfig(Checked):
     adapter: str = _path("InstantIR's adapter to begin from, or to build on.")
     previewer: str = _path("InstantIR's previewer LoRA to begin from, or to build on.")
     aggregator: str = _path("InstantIR's aggregator to begin from.")
-    dino: str = _path("Folder of DINOv2-L; the hub's where none is named.", hub=True)
-    tokenizer: str = _path("Folder of the CLIP tokenizer; the hub's where none is named.", hub=True)
+    dino: str = _path("Folder of DINOv2-L; the hub's where none is named.")
+    tokenizer: str = _path("Folder of the CLIP tokenizer; the hub's where none is named.")
     depth_share: float = knob(1.0, "Of the transformer blocks of a new adaptor: 0.5 as in the paper.", **SHARE)
     ramp: int = knob(500, "Steps over which a new adaptor's strength rises from 0 to 1.", least=0, most=10**9)
     rank: int = knob(64, "Of a new previewer.", **COUNT)
@@ -96,13 +100,22 @@ class TrainingConfig(Checked):
     negative_share: float = knob(0.1, "Share of rows under the negative prompt, with bad targets.", **SHARE)
     loss: str = knob("noise", "Error of noise, or of velocity: high levels count more.", choices=("noise", "velocity"))
     perceived: float = knob(0.0, "Weight of GMSD beside the encoder's squared error, 0.015 for the demo's.", **TIMES)
-    skip: int = knob(20, "Training noise levels that the teacher of the previewer crosses in a step.", **COUNT)
+    skip: int = knob(
+        20, "Training noise levels that the teacher of the previewer crosses in a step.", least=1, most=999
+    )
     cache: str = _path("Folder for latents, which are then made once for each picture and variant.")
     variants: int = knob(4, "Crops and damages of a picture in the cache.", **COUNT)
     held_out_every: int = knob(500, "Steps between two restorations of the held-out pictures.", **COUNT)
     held_out_damage: str = knob("blur_sr4_noise_jpeg", "Of the held-out pictures.", choices=DAMAGES)
     held_out_preset: str = knob("quality", "How SUPIR restores them.", choices=tuple(PRESETS))
     held_out_steps: int = knob(30, "Sampling steps of their restoration.", **COUNT)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.crop_least > self.crop_most:
+            raise ValueError(f"expected crop_least <= crop_most, got {self.crop_least} and {self.crop_most}")
+        if (share := self.hardest_share + self.lighter_share) > 1:
+            raise ValueError(f"expected hardest_share and lighter_share to be at most 1 together, got {share:g}")
 
     def rate_at(self, step: int) -> float:
         """Learning rate of a step, the first of which is 1."""
@@ -123,8 +136,9 @@ class Negatives(Checked):
     seed: int = knob(0, "Of the first picture; each has its own.", **SEED)
 
 
-PATHS = {entry.name: entry.metadata["hub"] for entry in fields(TrainingConfig) if "path" in entry.metadata}
-"""Which settings are files or folders, and whether they may be an id of the hub."""
+PATHS = {entry.name for entry in fields(TrainingConfig) if "path" in entry.metadata}
+ON_HUB = {"dino", "tokenizer"}
+"""Which settings are files or folders, and of those which may be an id of the hub."""
 
 
 def read_config(stage: str, path: str | Path) -> TrainingConfig:
@@ -141,8 +155,8 @@ def read_config(stage: str, path: str | Path) -> TrainingConfig:
         if name not in defaults:
             raise ValueError(f'{path}: no setting is called "{name}"; there are {", ".join(sorted(defaults))}')
         if name in PATHS and isinstance(value, str) and value:
-            file = path.parent.absolute() / Path(value).expanduser()
-            given[name] = value if PATHS[name] and not file.exists() else str(file)
+            file = path.parent.absolute() / os.path.expanduser(value)
+            given[name] = value if name in ON_HUB and not file.exists() else str(file)
         elif isinstance(defaults[name], float) and isinstance(value, str):  # YAML takes 1e-5 for text
             with suppress(ValueError):  # what is no number is refused with its range
                 given[name] = float(value)
@@ -151,13 +165,10 @@ def read_config(stage: str, path: str | Path) -> TrainingConfig:
             raise ValueError(f'{path}: expected {name} = "FOLDER"')
     try:
         config = TrainingConfig(**STAGE_DEFAULTS.get(stage, {}) | given)
+        read = {name: folder for name in ("pictures", "negatives", "held_out") if (folder := getattr(config, name))}
+        check_apart(read, {"held_out of output, for contact sheets,": Path(config.output, "held_out")})
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
-    if config.crop_least > config.crop_most:
-        raise ValueError(f"{path}: expected crop_least <= crop_most, got {config.crop_least} and {config.crop_most}")
-    for name in filter(given.get, ("output", "negatives", "held_out")):
-        if Path(given[name]).resolve().is_relative_to(Path(config.pictures).resolve()):
-            raise ValueError(f"{path}: {name} lies in pictures, which are all learnt; name a folder outside of it")
     return config
 
 

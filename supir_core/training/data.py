@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.utils.data import default_collate
 
@@ -23,7 +22,8 @@ from ..command.caption_files import captioned_pictures
 from ..evaluation.degradation import SETTINGS, degrade, degrade_at_random, enlarged
 from ..files.checkpoint import sha256
 from ..files.pictures import read_picture
-from ..files.writing import whole
+from ..files.stored import read_tensors
+from ..files.writing import write_tensors
 from ..restoration.canvas import resize
 from ..restoration.noise import latent_noise
 from ..restoration.prompts import full_prompt
@@ -123,17 +123,15 @@ class Samples:
         def file(picture: int, version: int, negative: bool) -> Path:
             return folder / f"{picture}_{version}_{int(negative)}.safetensors"
 
-        kinds = (False, True) if self.config.negative_share else (False,)
+        kinds = sorted({False, self.config.negative_share > 0})
         keys = list(product(range(len(self.pictures)), range(self.config.variants), kinds))
         missing = [key for key in keys[self.process :: self.processes] if not file(*key).exists()]
         if missing:
             report(f"encoding {len(missing)} of {len(keys)} crops to {folder}")
         for key in missing:
             with torch.no_grad():
-                kept = stage.encode({name: tensor.to(device) for name, tensor in self.pair(*key).items()})
-            with whole(file(*key)) as part:
-                save_file({name: tensor.cpu().contiguous() for name, tensor in kept.items()}, part)
-        self.tensors = lambda *key: load_file(file(*key))
+                write_tensors(file(*key), stage.encode({name: t.to(device) for name, t in self.pair(*key).items()}))
+        self.tensors = lambda *key: read_tensors(file(*key))
 
     def _cache(self, kind: str) -> Path:
         """The folder of latents that these pictures, numbers and weights make."""

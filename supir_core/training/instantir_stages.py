@@ -19,7 +19,7 @@ from ..instantir.previewer import one_step_preview
 from ..instantir.settings import InstantSettings
 from ..sdxl.blocks import TextContext
 from ..sdxl.conditioning import Conditioning
-from ..sdxl.schedule import level_at, noised, training_sigmas
+from ..sdxl.schedule import denoised, noised, training_sigmas
 from .config import TrainingConfig
 from .data import Batch, Tensors
 from .stages import DiffusionStage
@@ -86,7 +86,8 @@ class PreviewerStage(InstantIRStage):
         with torch.no_grad():
             teacher = super().predict(x, z, batch).float()
             self._branch()
-            target = self.preview(solver_step(x, teacher, sigma, level_at(earlier.index, x)), z, earlier)
+            stepped, _ = noised(denoised(x, teacher, sigma), earlier.index, teacher)
+            target = self.preview(stepped, z, earlier)
         return consistency_loss(self.preview(x, z, batch), target)
 
     def predict(self, x: Tensor, z: Tensors, batch: Batch, fusion: ResidualFusion | None = None) -> Tensor:
@@ -128,9 +129,3 @@ class AggregatorStage(InstantIRStage):
 def consistency_loss(student: Tensor, target: Tensor, huber: float = 1e-3) -> Tensor:
     """Pseudo-Huber distance (Luo et al. 2023) of two one-step previews of one path (Huang et al. 2024, eq. 5)."""
     return ((student - target).square() + huber**2).sqrt().mean() - huber
-
-
-def solver_step(z: Tensor, eps: Tensor, sigma: Tensor, sigma_next: Tensor) -> Tensor:
-    """One step of DDIM (Song et al. 2021) between levels ``(B, 1, 1, 1)``, for latents as the UNet gets them."""
-    x = z * (1 + sigma**2).sqrt()
-    return (x + (sigma_next - sigma) * eps) / (1 + sigma_next**2).sqrt()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import shutil
 import time
@@ -11,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -21,20 +21,18 @@ from torch.optim.swa_utils import AveragedModel
 
 from .config import TrainingConfig
 
-KEPT = 2  # checkpoints
-
 
 class Averaged(AveragedModel):
     """Weights averaged over updates, in main memory; early ones are forgotten faster. Without decay there are none."""
 
     def __init__(self, module: nn.Module, decay: float):
-        learnt = [parameter for parameter in module.parameters() if parameter.requires_grad]
+        learnt = list(module.parameters()) if decay else []
 
         def mean(mean: Tensor, now: Tensor, count: Any) -> Tensor:
             return mean.lerp(now, 1 - min(decay, (1 + count.item()) / (11 + count.item())))
 
-        super().__init__(nn.ParameterList(learnt if decay else []), torch.device("cpu"), mean)
-        self.learnt = learnt if decay else []  # a plain list: of these nothing is kept
+        super().__init__(nn.ParameterList(learnt), torch.device("cpu"), mean)
+        self.learnt = learnt  # a plain list: of these nothing is kept
 
     def update(self) -> None:
         """Take in the weights as they are now."""
@@ -68,19 +66,17 @@ class Loop:
 
         self.config, self.folder, self._report = config, Path(config.output), report
         self.folder.mkdir(parents=True, exist_ok=True)
-        known = importlib.util.find_spec(config.tracker) is not None
         self.accelerator: Any = accelerate.Accelerator(
             mixed_precision="bf16" if config.precision == "bf16" else "no",
             gradient_accumulation_steps=config.accumulate,
             # a cache would hold a second copy of all weights
             kwargs_handlers=[accelerate.utils.AutocastKwargs(cache_enabled=False)],
-            log_with=config.tracker if known else None,
+            log_with=None if config.tracker == "none" else config.tracker,
             project_dir=self.folder,
         )
         self.place: Callable[..., Any] = partial(accelerate.utils.send_to_device, device=self.accelerator.device)
-        if known:
-            self.accelerator.init_trackers("log")
-        elif config.tracker != "none":
+        self.accelerator.init_trackers("log")
+        if config.tracker != "none" and not self.accelerator.trackers:
             self.report(f"{config.tracker} is not installed, so there is only log.jsonl: pip install {config.tracker}")
 
     def prepare(self, module: nn.Module) -> None:
@@ -176,7 +172,7 @@ class Loop:
                 f"{target}: the checkpoint could not be written ({' '.join(str(error).split())}); the last whole one is {last}. "
                 "Make room, then the same command goes on"
             ) from error
-        for old in self.checkpoints()[KEPT:] if main else []:
+        for old in self.checkpoints()[2:] if main else []:
             shutil.rmtree(old, ignore_errors=True)
 
     def checkpoints(self) -> list[Path]:
@@ -217,15 +213,14 @@ def optimizer_of(model: nn.Module, config: TrainingConfig, device: torch.device)
         ValueError: 8 bits were asked for and there is no GPU, or bitsandbytes is missing.
     """
     kind: Any = torch.optim.AdamW
-    if config.eight_bit and device.type == "cpu":
-        raise ValueError("eight_bit = true needs a GPU, and there is none; leave it out")
     if config.eight_bit:
+        if device.type == "cpu":
+            raise ValueError("eight_bit = true needs a GPU, and there is none; leave it out")
         try:
-            from bitsandbytes.optim import AdamW8bit as kind  # type: ignore[attr-defined,no-redef]
+            kind = import_module("bitsandbytes.optim").AdamW8bit
         except ImportError as error:
             raise ValueError('eight_bit = true needs bitsandbytes: pip install -e ".[train]"') from error
-    learnt = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    return kind(learnt, lr=config.rate, weight_decay=config.weight_decay)
+    return kind(model.parameters(), lr=config.rate, weight_decay=config.weight_decay)
 
 
 def _step_of(path: Path) -> int:

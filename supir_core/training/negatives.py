@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..command.caption_files import captioned_pictures
+from ..command.caption_files import captioned_pictures, check_apart
 from ..files.pictures import read_picture, write_picture
 from ..restoration.canvas import middle_of, resize
 from ..restoration.denoiser import LinearSchedule
@@ -34,8 +34,9 @@ def make_negatives(
 
     Raises:
         OSError: a folder is missing, or the disk is full.
-        ValueError: a picture cannot be read.
+        ValueError: a picture cannot be read, or the output lies in the folder.
     """
+    check_apart({"IN": folder}, {"OUT": output})
     pictures = captioned_pictures(folder)
     for number, (path, _) in enumerate(pictures):
         target = output / f"{number:06}_{path.stem}.png"
@@ -64,5 +65,5 @@ def _fitted(picture: Tensor, side: int) -> Tensor:
     """The short side of ``side`` pixels, the long one cut in the middle to a multiple of 64, at most twice as long."""
     factor = side / min(picture.shape[2:])
     height, width = (round(length * factor) for length in picture.shape[2:])
-    size = [min(length, 2 * side) // SIDE_MULTIPLE * SIDE_MULTIPLE for length in (height, width)]
-    return middle_of(resize(picture, (height, width)), (size[0], size[1]))
+    tall, wide = (min(length, 2 * side) // SIDE_MULTIPLE * SIDE_MULTIPLE for length in (height, width))
+    return middle_of(resize(picture, (height, width)), (tall, wide))

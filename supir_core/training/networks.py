@@ -16,7 +16,7 @@ from ..instantir.resampler import ResamplerConfig
 from ..instantir.starts import new_adapter, new_aggregator, new_previewer
 from ..sdxl.model import load_text, load_unet, load_vae
 from ..sdxl.text import load_tokenizer
-from ..supir.model import load_adaptor, load_dr_encoder
+from ..supir.model import check_pair, load_adaptor, load_dr_encoder
 from ..supir.starts import new_adaptor
 from .config import TrainingConfig
 
@@ -41,46 +41,39 @@ def networks_of(config: TrainingConfig, names: tuple[str, ...], learner: str) ->
 
 
 def _network(name: str, config: TrainingConfig, base: Checkpoint, made: Any, new: bool) -> Any:
-    match name:
-        case "unet" | "vae":
+    match name, new:
+        case "unet" | "vae", _:
             return (load_unet if name == "unet" else load_vae)(base, F32)
-        case "text":
+        case "text", _:
             return load_text(base, load_tokenizer(config.tokenizer or None), F32)
-        case "dino":
-            return load_dino(config.dino or None)
-        case "dr_encoder":
-            if new and not config.dr_encoder:
-                return deepcopy(made.vae.encoder)
+        case "dino", _:
+            shapes = _opened(config, "adapter", ADAPTER).shapes if config.adapter else {}
+            return load_dino(config.dino or None, F32, shapes.get("image_proj.proj_in.weight", (0, None))[1])
+        case "dr_encoder", True if not config.dr_encoder:
+            return deepcopy(made.vae.encoder)
+        case "dr_encoder", _:
             named = "supir" if config.supir and not config.dr_encoder else name
             return load_dr_encoder(_opened(config, named, DR_ENCODER, SUPIR), F32)
-        case "adaptor":
-            share = config.depth_share
-            return new_adaptor(made.unet, share) if new else load_adaptor(_opened(config, "supir", SUPIR), F32)
-        case "adapter":
-            if new:
-                return new_adapter(made.unet.config, _resampler(config, made))
+        case "adaptor", True:
+            return new_adaptor(made.unet, config.depth_share)
+        case "adaptor", _:
+            supir = _opened(config, "supir", SUPIR)
+            check_pair(made.unet, adaptor := load_adaptor(supir, F32), base, supir)
+            return adaptor
+        case "adapter", True:
+            width, seen, told = config.resampler_width, made.dino.config.hidden_size, made.unet.config.context_width
+            sizes = (width, config.resampler_depth, config.resampler_tokens, seen, told, width, 4 * width)
+            return new_adapter(made.unet.config, ResamplerConfig(*sizes))
+        case "adapter", _:
             return load_adapter(_opened(config, name, ADAPTER), made.unet.config, F32)
-        case "previewer":
+        case "previewer", _:
             sizes = made.unet.config, made.adapter.image_proj.config
             if new:
                 return new_previewer(*sizes, config.rank)
             return load_previewer(_opened(config, name, PREVIEWER), *sizes, F32)
-        case _:
-            if new:
-                return new_aggregator(made.unet)
-            return load_aggregator(_opened(config, name, AGGREGATOR), made.unet.config, F32)
-
-
-def _resampler(config: TrainingConfig, made: Any) -> ResamplerConfig:
-    return ResamplerConfig(
-        width=config.resampler_width,
-        depth=config.resampler_depth,
-        tokens=config.resampler_tokens,
-        feature_width=made.dino.config.hidden_size,
-        context_width=made.unet.config.context_width,
-        inner=config.resampler_width,
-        hidden=4 * config.resampler_width,
-    )
+        case _, True:
+            return new_aggregator(made.unet)
+    return load_aggregator(_opened(config, name, AGGREGATOR), made.unet.config, F32)
 
 
 def _opened(config: TrainingConfig, name: str, *kinds: str) -> Checkpoint:

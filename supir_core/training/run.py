@@ -9,19 +9,19 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
 
 from ..command.caption_files import captioned_pictures
 from ..evaluation.degradation import damage, enlarged
 from ..evaluation.metrics import gmsd, psnr
 from ..files.checkpoint import DTYPES
 from ..files.pictures import read_picture, write_picture
-from ..files.writing import whole, write_whole
+from ..files.stored import stored_label
+from ..files.writing import write_tensors, write_whole
 from ..restoration.canvas import middle_of, resize
 from ..restoration.noise import latent_noise
 from ..restoration.transparency import opaque
 from .config import MAY_CHANGE, PATHS, TrainingConfig, as_toml, read_config
-from .data import Batch, Samples, Tensors
+from .data import Batch, Samples
 from .instantir_stages import AggregatorStage, DCPStage, PreviewerStage
 from .loop import Loop
 from .stages import AdaptorStage, DREncoderStage, Stage
@@ -49,7 +49,7 @@ def train(name: str, config: TrainingConfig, report: Callable[[str], None]) -> P
     folder = Path(config.output)
     samples = Samples(config, STAGES[name].words)
     held_out = HeldOut(config) if config.held_out else None
-    check_same(folder / "config.toml", name, config)
+    check_same(folder, name, config)
     loop = Loop(config, report)
     accelerator = loop.accelerator
     loop.report(f"supir train {name}\n{as_toml(config)}".rstrip())
@@ -57,6 +57,7 @@ def train(name: str, config: TrainingConfig, report: Callable[[str], None]) -> P
         raise ValueError('with FSDP no process has all weights; set ema = 0 and held_out = ""')
     torch.manual_seed(config.seed)
     stage = STAGES[name].build(config)
+    label = label_of(name, stage, config)
     loop.prepare(stage)
     stage.place(accelerator.device)
     samples.process, samples.processes = accelerator.process_index, accelerator.num_processes
@@ -74,36 +75,43 @@ def train(name: str, config: TrainingConfig, report: Callable[[str], None]) -> P
     loop.run(samples.batch, after)
     with loop.averaged.in_place():
         state = {key.removeprefix("learns."): t for key, t in accelerator.get_state_dict(loop.model).items()}
-        path = folder / f"{name.replace('-', '_')}.safetensors"
+        path, dtype = folder / f"{name.replace('-', '_')}.safetensors", DTYPES[config.save_as]
         if accelerator.is_main_process:
-            write_weights(path, stage.published(state), name, config)
+            write_tensors(path, {key: tensor.to(dtype) for key, tensor in stage.published(state).items()}, label)
+    loop.report(f"wrote {path}")
     accelerator.end_training()  # the processes' group ends too, by which sharded weights are put together
     return path
 
 
-def write_weights(path: Path, published: Tensors, name: str, config: TrainingConfig) -> None:
-    """Write the weights by their published keys, with the config and where they come from, whole or not at all."""
-    dtype = DTYPES[config.save_as]
-    tensors = {key: tensor.detach().cpu().to(dtype).contiguous() for key, tensor in published.items()}
+def label_of(name: str, stage: Stage, config: TrainingConfig) -> dict[str, str]:
+    """What the weights' file says of itself. SUPIR's licence goes on from its files, which have no label of a training."""
     told = {entry: Path(value).name if entry in PATHS else value for entry, value in asdict(config).items()}
-    label = {"stage": name, "config": json.dumps(told)} | ({"license": NON_COMMERCIAL} if config.supir else {})
-    with whole(path) as part:
-        save_file(tensors, part, label)
+    label = {"stage": name, "config": json.dumps(told)}
+    for path in filter(None, (config.supir, config.dr_encoder) if "dr_encoder" in vars(stage.networks) else ()):
+        begun = stored_label(path)
+        if "license" in begun or "stage" not in begun:
+            label["license"] = NON_COMMERCIAL
+    return label
 
 
-def check_same(file: Path, name: str, config: TrainingConfig) -> None:
+def check_same(folder: Path, name: str, config: TrainingConfig) -> None:
     """Refuse, with a ValueError, to go on from a run of another stage or with another config."""
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"{folder}: expected a folder as output, this is a file; name another")
+    file = folder / "config.toml"
     if not file.is_file():
         return
-    stage = file.read_text(encoding="utf-8").partition("\n")[0]
-    if stage.startswith("# ") and stage != f"# {name}":
-        raise ValueError(f"{file.parent}: holds a training of {stage[2:]}, not of {name}; name another output")
+    first = file.read_text(encoding="utf-8").partition("\n")[0]
+    if first != f"# {name}":
+        raise ValueError(
+            f'{file}: expected "# {name}", of a training of this stage, got "{first}"; name another output'
+        )
     before, now = asdict(read_config(name, file)), asdict(config)
     differing = [entry for entry in now if entry not in MAY_CHANGE and before[entry] != now[entry]]
     if differing:
         listed = ", ".join(f"{entry} was {before[entry]!r} and is {now[entry]!r}" for entry in differing[:3])
         raise ValueError(
-            f"{file.parent}: holds a training with another config ({listed}); name another output, or remove it"
+            f"{folder}: holds a training with another config ({listed}); name another output, or remove it"
         )
 
 
@@ -129,9 +137,8 @@ class HeldOut:
         rows, distances = [], []
         for batch in self.batches:
             clean, damaged = batch.tensors["clean"], batch.tensors["damaged"]
-            there = loop.place(batch)
             with accelerator.autocast():
-                restored = stage.restored(there).cpu()
+                restored = stage.restored(loop.place(batch)).cpu()
             distances.append((psnr(restored, clean), gmsd(restored, clean), psnr(damaged, clean)))
             rows.append(torch.cat([damaged, restored, clean], dim=3))
         sheet = torch.cat(rows, dim=2)[0]

@@ -16,7 +16,7 @@ from ..files.kinds import SUPIR
 from ..sdxl.conditioning import Conditioning
 from ..sdxl.large_vae import WHOLE
 from ..sdxl.recomputed import recompute
-from ..sdxl.schedule import noised
+from ..sdxl.schedule import denoised, noised
 from ..sdxl.vae import from_unit, to_unit
 from ..supir.model import SupirModel, published_weights
 from ..supir.pipeline import restore
@@ -127,8 +127,7 @@ class DiffusionStage(Stage):
         """What is found again of the clean pictures in noise: to place a picture is not the work of every network."""
         z = self.given(batch._replace(texts=[""] * len(batch.texts)))
         x, sigma = noised(z["target"], batch.index, batch.noise)
-        eps = self.predict(x, z, batch).float()
-        return to_unit(self.decode(x * (1 + sigma**2).sqrt() - sigma * eps))
+        return to_unit(self.decode(denoised(x, self.predict(x, z, batch).float(), sigma)))
 
 
 class AdaptorStage(DiffusionStage):

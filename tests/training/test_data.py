@@ -100,6 +100,10 @@ def test_the_cache_gives_what_the_encoder_makes(built, tmp_path):
     again.fill(stage, torch.device("cpu"), said.append)
     assert not said
     assert Samples(replace(drawn.config, precision="bf16"), WORDS)._cache("a") != drawn._cache("a")
+    for file in (tmp_path / "cache").rglob("*.safetensors"):
+        file.write_bytes(b"cut")
+    with pytest.raises(OSError, match=r"damaged .*; remove it, and the same command makes it anew"):
+        again.batch(1)
 
 
 def test_what_is_made_ahead_comes_in_order_and_with_its_errors():
@@ -129,6 +133,16 @@ def test_missing_captions_are_counted(config, pictures, tmp_path):
     with pytest.raises(ValueError, match=r"1 of 2 have none, such as rocket\.png"):
         samples(config, pictures=str(tmp_path / "p"))
     samples(config, pictures=str(tmp_path / "p"), captions="optional")
+
+
+def test_shards_are_to_be_unpacked(config, tmp_path):
+    (shard := tmp_path / "0000.tar").write_bytes(b"shard")
+    with pytest.raises(
+        FileNotFoundError, match=r"0000\.tar: expected a folder .* a file; name its folder, or unpack an archive to one"
+    ):
+        samples(config, pictures=str(shard))
+    with pytest.raises(FileNotFoundError, match=r"there are only \.tar \(unpack it to a folder first\): 1"):
+        samples(config, pictures=str(tmp_path))
 
 
 def test_a_small_picture_is_refused_by_name(config):
@@ -188,8 +202,15 @@ def test_the_demos_configs_build_their_stages(stage, file):
         ("crop_least = 0.0", r"crop_least must be within 0\.1 to 100"),
         ("crop_least = 3.0", r"expected crop_least <= crop_most, got 3\.0 and 2\.0"),
         ("factor = 100", "factor must be within 1 to 64"),
-        ('held_out = "p/held"', "held_out lies in pictures, which are all learnt"),
-        ('negatives = "./p"', "negatives lies in pictures, which are all learnt"),
+        ('held_out = "p/held"', "held_out lies in pictures, where every picture is read"),
+        ('held_out = "."', "pictures lies in held_out"),
+        ('held_out = "o/held_out"', "held_out of output, for contact sheets, lies in held_out"),
+        ('negatives = "./p"', "negatives lies in pictures"),
+        (
+            "hardest_share = 0.8\nlighter_share = 0.4",
+            r"hardest_share and lighter_share to be at most 1 together, got 1\.2",
+        ),
+        ("skip = 1000", "skip must be within 1 to 999"),
         ("output = ", "expected TOML"),
         ("", 'expected output = "FOLDER"'),
         ('output = "o"', 'expected pictures = "FOLDER"'),

@@ -47,6 +47,9 @@ def test_the_command_makes_a_bad_picture_of_each(pictures, tmp_path, demo_model,
     before = (tmp_path / "000000_coffee.png").stat().st_mtime_ns
     assert cli.main([str(argument) for argument in given]) == 0
     assert (tmp_path / "000000_coffee.png").stat().st_mtime_ns == before
+    given[given.index("-o") + 1] = pictures / "bad"
+    assert cli.main([str(argument) for argument in given]) == 1
+    assert "OUT lies in IN, where every picture is read; name a folder outside of it" in capsys.readouterr().err
 
 
 def test_one_picture_is_learnt_by_heart(built):

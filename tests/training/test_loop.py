@@ -7,6 +7,7 @@ import resource
 import socket
 import subprocess
 import sys
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +15,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from supir_core.training.config import TrainingConfig
+from supir_core.command import cli
+from supir_core.training.config import TrainingConfig, as_toml
 from supir_core.training.loop import Averaged, Loop
 from supir_core.training.run import train
 
@@ -46,6 +48,30 @@ def test_a_run_that_stopped_goes_on_to_the_same_weights_bit_for_bit(config, tmp_
     assert any("going on from" in line and "step_2" in line for line in said)
     assert first.keys() == second.keys()
     assert all(torch.equal(first[key], second[key]) for key in first)
+
+
+def test_a_disk_without_room_for_the_weights_leaves_those_that_are_there(config):
+    settings = config("dr-encoder", steps=1)
+    path = train("dr-encoder", settings, silent)
+    before = path.read_bytes()
+    with (
+        files_of_at_most(100_000),
+        pytest.raises(OSError, match=r"dr_encoder\.safetensors: cannot be written .*make room"),
+    ):
+        train("dr-encoder", settings, silent)
+    assert path.read_bytes() == before
+    assert {file.name for file in path.parent.iterdir()} == {"checkpoints", "config.toml", "log.jsonl", path.name}
+
+
+def test_an_output_that_is_something_else_is_left_alone(config, tmp_path):
+    settings = config("adaptor")
+    Path(settings.output).write_text("a file")
+    with pytest.raises(ValueError, match="out: expected a folder as output, this is a file"):
+        train("adaptor", settings, silent)
+    (tmp_path / "config.toml").write_text(mine := 'output = "."\n')
+    with pytest.raises(ValueError, match=r"config\.toml: expected \"# adaptor\", .* got \"output = \"\.\"\""):
+        train("adaptor", replace(settings, output=str(tmp_path)), silent)
+    assert (tmp_path / "config.toml").read_text() == mine
 
 
 def test_a_run_goes_on_with_its_own_config_alone(config):
@@ -126,17 +152,24 @@ def loop(tmp_path, width=1, **changes):
     return made
 
 
+@contextmanager
+def files_of_at_most(size):
+    """As on a disk that is full."""
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limit[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+
+
 def test_a_full_disk_leaves_the_last_whole_checkpoint(tmp_path):
     running = loop(tmp_path, width=100_000, checkpoint_every=1, ema=0.0)
     running.save(1)
     before = {path: path.read_bytes() for path in (tmp_path / "checkpoints").rglob("*") if path.is_file()}
-    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limit[1]))
-    try:
-        with pytest.raises(OSError, match=r"could not be written.*the last whole one is .*step_1") as raised:
-            running.save(2)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    last = pytest.raises(OSError, match=r"could not be written.*the last whole one is .*step_1")
+    with files_of_at_most(10_000), last as raised:
+        running.save(2)
     assert "\n" not in str(raised.value)
     assert {path: path.read_bytes() for path in (tmp_path / "checkpoints").rglob("*") if path.is_file()} == before
 
@@ -180,10 +213,23 @@ def test_8_bits_need_a_gpu(tmp_path):
         loop(tmp_path, eight_bit=True)
 
 
+@pytest.mark.parametrize("asked", [{"ACCELERATE_USE_FSDP": "true"}, {"WORLD_SIZE": "2"}])
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_processes_and_shards_need_gpus(asked, config, tmp_path, monkeypatch, capsys):
+    for name, value in asked.items():
+        monkeypatch.setenv(name, value)
+    (tmp_path / "run.toml").write_text(as_toml(config("adaptor")))
+    assert cli.main(["train", "adaptor", "--config", str(tmp_path / "run.toml")]) == 1
+    assert "FSDP and several processes need GPUs, and there is none" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_run_goes_on_with_its_own_stage_and_its_own_steps(config):
     settings = config("dr-encoder", steps=2, rate=1e-5)
     train("dr-encoder", settings, silent)
-    with pytest.raises(ValueError, match="holds a training of dr-encoder, not of adaptor; name another output"):
+    with pytest.raises(
+        ValueError, match='expected "# adaptor", of a training of this stage, got "# dr-encoder"; name another output'
+    ):
         train("adaptor", settings, silent)
     with pytest.raises(ValueError, match=r"step_2 is later than steps = 1"):
         train("dr-encoder", replace(settings, steps=1), silent)

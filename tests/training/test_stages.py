@@ -4,13 +4,23 @@ from dataclasses import replace
 
 import pytest
 import torch
+from safetensors.torch import load_file
+from transformers import Dinov2Config, Dinov2Model
 
+from supir_core.command.demo import SUPIR_FILE, UNET_CONFIG, WEIGHTS
 from supir_core.files.checkpoint import open_checkpoint
+from supir_core.files.errors import UnsupportedCheckpointError
+from supir_core.files.stored import stored_label
+from supir_core.files.writing import write_tensors
 from supir_core.instantir.model import load_adapter, load_aggregator, load_previewer
-from supir_core.sdxl.schedule import noised
-from supir_core.supir.model import load_adaptor, load_dr_encoder
+from supir_core.instantir.starts import new_aggregator
+from supir_core.sdxl.schedule import denoised, noised
+from supir_core.supir.adaptor import Adaptor
+from supir_core.supir.model import load_adaptor, load_dr_encoder, published_weights
+from supir_core.supir.starts import new_adaptor
 from supir_core.training.data import Samples
-from supir_core.training.instantir_stages import InstantIRStage, consistency_loss, solver_step
+from supir_core.training.instantir_stages import InstantIRStage, consistency_loss
+from supir_core.training.run import NON_COMMERCIAL, STAGES, train
 
 from ..small_instantir import RESAMPLER, small_networks
 from .conftest import learn
@@ -75,6 +85,61 @@ def test_a_trimmed_adaptor_has_the_first_of_the_unets_blocks(built, demo_model):
     assert all(torch.equal(ours[key], theirs[key]) for key in ours if key in theirs)
 
 
+@pytest.mark.parametrize(
+    ("new", "load"),
+    [
+        (new_adaptor, load_adaptor),
+        (new_aggregator, lambda checkpoint: load_aggregator(checkpoint, UNET_CONFIG)),
+    ],
+)
+def test_what_has_hardly_begun_to_learn_loads(new, load, demo_model, tmp_path):
+    """What begins at zeros rounds to them in half precision for a while; a broken download has zeros elsewhere too."""
+    begun = {key: tensor.half() for key, tensor in new(demo_model.unet).state_dict().items()}
+    encoder = demo_model.dr_encoder.state_dict() if new is new_adaptor else {}
+    write_tensors(tmp_path / "w.safetensors", published_weights(begun, encoder) if encoder else begun)
+    loaded = load(open_checkpoint(tmp_path / "w.safetensors")).state_dict()
+    assert all(torch.equal(loaded[key], begun[key]) for key in loaded)
+
+
+def test_networks_of_other_sizes_are_refused(config, instantir_files, tmp_path):
+    wide = Adaptor(replace(UNET_CONFIG, context_width=64))
+    encoder = load_dr_encoder(open_checkpoint(WEIGHTS / SUPIR_FILE)).state_dict()
+    write_tensors(tmp_path / "wide.safetensors", published_weights(wide.state_dict(), encoder))
+    with pytest.raises(UnsupportedCheckpointError, match="do not belong together: context width 128 against 64"):
+        STAGES["adaptor"].build(config("adaptor", supir=str(tmp_path / "wide.safetensors")))
+    other = Dinov2Config(hidden_size=24, num_hidden_layers=1, num_attention_heads=3, image_size=518, patch_size=14)
+    Dinov2Model(other).save_pretrained(tmp_path / "dino")
+    with pytest.raises(OSError, match="features of 48 channels, as the adapter reads them, this has 24"):
+        STAGES["instantir-dcp"].build(
+            config("instantir-dcp", dino=str(tmp_path / "dino"), adapter=instantir_files["adapter"])
+        )
+
+
+@pytest.mark.parametrize(
+    ("stage", "begun", "marked"),
+    [
+        ("adaptor", {"supir": "published"}, True),
+        ("adaptor", {"supir": "", "dr_encoder": "published"}, True),
+        ("adaptor", {"supir": "", "dr_encoder": "trained on"}, True),
+        ("dr-encoder", {"supir": "published"}, True),
+        ("dr-encoder", {"supir": ""}, False),
+        ("adaptor", {"supir": "demo"}, False),
+        ("adaptor", {"supir": "demo", "dr_encoder": "torch"}, True),
+        ("instantir-dcp", {"supir": "published"}, False),
+    ],
+)
+def test_the_file_says_so_where_it_begins_from_supirs_weights(stage, begun, marked, config, tmp_path):
+    """Published files have no label of a training; the demo's have one, and no licence in it."""
+    weights = load_file(demo := WEIGHTS / SUPIR_FILE)
+    files = {"demo": demo, "": ""} | {name: tmp_path / name for name in ("published", "trained on", "torch")}
+    write_tensors(files["published"], weights)
+    write_tensors(files["trained on"], weights, {"stage": "adaptor", "license": NON_COMMERCIAL})
+    torch.save(weights, files["torch"])
+    named = {name: str(files[value]) for name, value in begun.items()}
+    path = train(stage, config(stage, steps=1, ema=0.0, **named), lambda line: None)
+    assert stored_label(path).get("license") == (NON_COMMERCIAL if marked else None)
+
+
 @pytest.mark.parametrize("name", ["instantir-previewer", "instantir-aggregator"])
 def test_new_branches_and_residuals_change_nothing(name, built):
     stage, samples = built(name)
@@ -103,12 +168,8 @@ def test_feature_maps_that_are_computed_again_give_the_same_gradients(built):
     "name", ["dr-encoder", "adaptor", "instantir-dcp", "instantir-previewer", "instantir-aggregator"]
 )
 def test_the_file_loads_strictly_and_holds_what_was_learnt(name, config, tmp_path):
-    from supir_core.training.run import train
-
     path = train(name, config(name, steps=1, ema=0.0), lambda line: None)
     checkpoint = open_checkpoint(path)
-    from safetensors.torch import load_file
-
     learnt = load_file(tmp_path / "out" / "checkpoints" / "step_1" / "model.safetensors")
     if name == "dr-encoder":
         loaded = {f"learns.{key}": t for key, t in load_dr_encoder(checkpoint).state_dict().items()}
@@ -117,8 +178,6 @@ def test_the_file_loads_strictly_and_holds_what_was_learnt(name, config, tmp_pat
         loaded = {f"learns.{key}": t for key, t in load_adaptor(checkpoint).state_dict().items()}
         load_dr_encoder(checkpoint)
     else:
-        from supir_core.command.demo import UNET_CONFIG
-
         part = name.removeprefix("instantir-")
         module = {
             "dcp": lambda: load_adapter(checkpoint, UNET_CONFIG),
@@ -144,8 +203,8 @@ def test_a_stage_learns_in_mixed_precision(name, built, demo_model):
 def test_two_points_of_one_path_have_no_distance():
     """The teacher's step keeps a picture whose noise it knows on its path."""
     z, noise = torch.randn(2, 1, 4, 8, 8)
-    (x, sigma), (y, lower) = (noised(z, torch.tensor([index]), noise) for index in (500, 480))
-    stepped = solver_step(x, noise, sigma, lower)
+    (x, sigma), (y, _) = (noised(z, torch.tensor([index]), noise) for index in (500, 480))
+    stepped, _ = noised(denoised(x, noise, sigma), torch.tensor([480]), noise)
     assert torch.allclose(stepped, y, atol=1e-6)
     assert consistency_loss(stepped, stepped).item() == 0
 

@@ -113,7 +113,7 @@ def main() -> None:
     parser.add_argument("stage", choices=("demo-vae", "demo-unet"))
     parser.add_argument("--config", type=Path, required=True)
     options = parser.parse_args()
-    print(train(options.stage, read_config(options.stage, options.config), print))
+    train(options.stage, read_config(options.stage, options.config), print)
 
 
 if __name__ == "__main__":
