@@ -24,7 +24,7 @@ test: $(VENV)/.dev $(HOST)
 	$(RUN) ruff format --check .
 	$(RUN) ruff check .
 	$(RUN) pyright --pythonpath $(VENV)/bin/python
-	$(RUN) pytest -n 2
+	$(RUN) pytest -n 2 --dist loadgroup
 
 demo-comfy: $(VENV)/.host
 	$(VENV)/bin/python -m tools.workflows.run_workflow workflows/api/demo.json -o demo_output

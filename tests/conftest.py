@@ -22,6 +22,13 @@ def pytest_configure(config):
     config.stash[ERRORS] = []
 
 
+def pytest_collection_modifyitems(items):
+    """One process runs the tests of a file, which share servers, and all of the cluster: two of them starve each other."""
+    for item in items:
+        group = item.path.parent if item.path.parent.name == "cluster" else item.path
+        item.add_marker(pytest.mark.xdist_group(str(group)))
+
+
 def pytest_terminal_summary(terminalreporter, config):
     if config.stash[ERRORS]:
         terminalreporter.section("relative errors against the golden numbers")
