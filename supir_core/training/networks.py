@@ -62,8 +62,9 @@ def _network(name: str, config: TrainingConfig, base: Checkpoint, made: Any, new
             return adaptor
         case "adapter", True:
             width, seen, told = config.resampler_width, made.dino.config.hidden_size, made.unet.config.context_width
-            sizes = (width, config.resampler_depth, config.resampler_tokens, seen, told, width, 4 * width)
-            return new_adapter(made.unet.config, ResamplerConfig(*sizes))
+            depth, tokens = config.resampler_depth, config.resampler_tokens
+            resampler = ResamplerConfig(width, depth, tokens, seen, told, inner=width, hidden=4 * width)
+            return new_adapter(made.unet.config, resampler)
         case "adapter", _:
             return load_adapter(_opened(config, name, ADAPTER), made.unet.config, F32)
         case "previewer", _:
