@@ -211,38 +211,6 @@ def test_the_preset_follows_the_weights_unless_one_is_named(run, tmp_path):
     assert made[2]["cfg"] == {"start": 1.0, "end": 4.0}
 
 
-@pytest.mark.parametrize(
-    ("error", "said"),
-    [
-        (torch.OutOfMemoryError("CUDA out of memory"), "the memory is full. Use --memory stream"),
-        (MemoryError(), "the memory is full. Close other programs"),
-        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), "the memory is full. Close other"),
-        (RuntimeError("\x1b[31mCUDA error\x1b[0m: \nmany\nlines"), "CUDA error: many lines"),
-        (KeyError("x"), "KeyError: 'x'"),
-    ],
-)
-def test_no_error_of_a_picture_is_a_traceback_or_ends_the_batch(run, tmp_path, monkeypatch, error, said):
-    def failing(*_, **__):
-        raise error
-
-    sources = [make_picture(tmp_path / name) for name in ("a.png", "b.png")]
-    monkeypatch.setattr("supir_core.command.weights.restore", failing)
-    code, told = run("restore", *sources, "-o", tmp_path / "out", "--demo", *FAST)
-    assert code == 1
-    assert told.count(said) == told.count("\n") == 2
-
-
-@pytest.mark.parametrize("error", [MemoryError("no"), RuntimeError("CUDA error\nlines"), AttributeError("bug")])
-def test_weights_that_cannot_be_loaded_end_the_run_in_a_line(run, tmp_path, monkeypatch, error):
-    def failing(*_):
-        raise error
-
-    monkeypatch.setattr("supir_core.command.demo.load_demo_model", failing)
-    code, said = run("restore", make_picture(tmp_path / "a.png"), "-o", tmp_path / "out", "--demo", *FAST)
-    assert (code, said.count("\n")) == (1, 1)
-    assert said.startswith("error: ")
-
-
 def test_verbose_shows_where_an_error_came_from(run, tmp_path, monkeypatch):
     (tmp_path / "bad.png").write_text("no picture", encoding="utf-8")
     options = [tmp_path / "bad.png", "-o", tmp_path / "out", "--demo", "--verbose"]
